@@ -1,0 +1,176 @@
+// SPDX-License-Identifier: AGPL-3.0-only OR LicenseRef-P2POS-Commercial
+
+package p2pos_test
+
+import (
+	"os"
+	"sync"
+	"testing"
+	"testing/fstest"
+
+	"github.com/p2pos/p2pos/internal/tools/house"
+)
+
+// layers is the architecture: what each package may import. Dependencies
+// point one way, identity ← nat ← overlay ← session → media, and the top
+// composes them. Changing a row is a design decision and a commit of its own.
+// Test files are free, except that only external tests import the top.
+var layers = house.Layers{
+	Module: "github.com/p2pos/p2pos",
+	Internal: map[string][]string{
+		"internal/wire":   {},
+		"internal/sock":   {"internal/wire"},
+		"internal/drive":  {},
+		"internal/simnet": {"internal/wire"},
+		"internal/natlab": {},
+		"internal/store":  {},
+
+		"identity":      {"internal/wire"},
+		"media":         {"internal/wire"},
+		"media/ogg":     {"media", "internal/wire"},
+		"media/opus":    {"media"},
+		"media/libopus": {"media"},
+		"media/webrtc":  {"media"},
+		"nat":           {"identity", "internal/wire", "internal/sock"},
+		"nat/portmap":   {"internal/wire"},
+		"overlay/relay": {"identity", "internal/wire"},
+		"overlay":       {"identity", "nat", "overlay/relay", "internal/wire", "internal/sock", "internal/drive"},
+		"session":       {"identity", "nat", "overlay", "media", "internal/wire", "internal/drive"},
+
+		// An embedder pays for what it uses: never media/webrtc or media/libopus.
+		".": {
+			"identity", "nat", "nat/portmap", "overlay", "overlay/relay", "session", "media", "media/ogg", "media/opus",
+			"internal/wire", "internal/sock", "internal/drive", "internal/store",
+		},
+
+		"examples/*":     {".", "identity", "media", "media/ogg", "media/opus", "nat"},
+		"examples/demo":  {".", "identity", "media", "media/ogg", "media/opus", "nat", "internal/simnet"},
+		"internal/tools": {}, "internal/tools/*": {},
+		"scripts/*": {},
+	},
+	// Each foreign module has one room, so that it can be replaced there.
+	External: map[string][]string{
+		"filippo.io/edwards25519":       {"identity"},
+		"github.com/hraban/opus":        {"media/libopus"},
+		"github.com/huin/goupnp":        {"nat/portmap"},
+		"github.com/jackpal/go-nat-pmp": {"nat/portmap"},
+		"github.com/pion/interceptor":   {"media/webrtc"},
+		"github.com/pion/opus":          {"media/opus"},
+		"github.com/pion/rtcp":          {"media", "session"},
+		"github.com/pion/rtp":           {"media", "session"},
+		"github.com/pion/srtp/v2":       {"session"},
+		"github.com/pion/stun":          {"nat", "internal/sock"},
+		"github.com/pion/turn/v2":       {"overlay/relay"},
+		"github.com/pion/webrtc/v3":     {"media/webrtc"},
+		"github.com/quic-go/quic-go":    {"overlay"},
+		"go.etcd.io/bbolt":              {"internal/store"},
+		"golang.org/x/crypto":           {"identity", "session", "internal/store"},
+		"golang.org/x/net":              {"nat", "internal/sock", "internal/natlab"},
+		"golang.org/x/sys":              {"nat", "internal/sock", "internal/natlab"},
+	},
+}
+
+// purity lists the files that may touch the world, with the reason; a pattern
+// as in path.Match will do. Everything else holds rules: see house.Purity.
+var purity = house.Purity{
+	Drivers: map[string]string{
+		"*.go":                    "the top composes drivers; it holds no protocol rule",
+		"internal/drive/*.go":     "the one loop: its goroutine, its timer",
+		"internal/natlab/*.go":    "real namespaces",
+		"internal/simnet/conn.go": "simulated connections in real time",
+		"internal/sock/*.go":      "sockets and their reader goroutines",
+		"media/track.go":          "tracks pace the application's reads",
+		"media/ogg/play.go":       "plays a file in real time",
+		"nat/interfaces.go":       "asks the system for its addresses",
+		"session/session.go":      "runs the call machine on the loop",
+	},
+	Files: map[string]string{
+		"identity/store*.go": "the key store on disk",
+	},
+	Rules: []string{
+		"internal/sock/filter.go",
+	},
+	Exempt: []string{"examples", "scripts", "internal/tools"},
+}
+
+// source loads the project's own files once for all tests of this package.
+var source = sync.OnceValues(func() (*house.Tree, error) { return house.Load(os.DirFS(".")) })
+
+func own(t *testing.T) *house.Tree {
+	t.Helper()
+	tree, err := source()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tree
+}
+
+func report(t *testing.T, list []house.Finding) {
+	t.Helper()
+	for _, f := range list {
+		t.Error(f)
+	}
+}
+
+func TestLayers(t *testing.T) { report(t, own(t).Layers(layers)) }
+
+func TestPurity(t *testing.T) {
+	broken, idle := own(t).Pure(purity)
+	report(t, broken)
+	for _, pattern := range idle {
+		t.Logf("the driver list's %s excuses nothing today", pattern)
+	}
+}
+
+// plant checks a tree of one file: a rule that finds nothing there guards
+// nothing.
+func plant(t *testing.T, p, src string, check func(*house.Tree) []house.Finding) {
+	t.Helper()
+	tree, err := house.Load(fstest.MapFS{p: {Data: []byte("// SPDX-License-Identifier: " + licenceOf(p) + "\n\n" + src)}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := check(tree)
+	if len(found) == 0 {
+		t.Errorf("nothing found in a planted %s:\n%s", p, src)
+	}
+	for _, f := range found {
+		t.Log("found, as it should be: ", f)
+	}
+}
+
+func TestLayersFindsPlanted(t *testing.T) {
+	for _, c := range []struct{ path, pkg, imports string }{
+		{"nat/planted.go", "nat", "github.com/p2pos/p2pos/session"},
+		{"media/planted.go", "media", "github.com/p2pos/p2pos/session"},
+		{"identity/planted.go", "identity", "github.com/p2pos/p2pos"},
+		{"session/planted_test.go", "session", "github.com/p2pos/p2pos"},
+		{"session/planted_windows.go", "session", "github.com/quic-go/quic-go"},
+		{"overlay/relay/planted.go", "relay", "github.com/quic-go/quic-go"},
+		{"overlay/planted.go", "overlay", "golang.org/x/crypto/hkdf"},
+		{"nat/planted.go", "nat", "github.com/pion/stun/v3"},
+		{"planted.go", "p2pos", "github.com/p2pos/p2pos/media/libopus"},
+		{"planted.go", "p2pos", "github.com/p2pos/p2pos/internal/simnet"},
+		{"examples/planted/main.go", "main", "github.com/p2pos/p2pos/internal/sock"},
+		{"util/planted.go", "util", "fmt"},
+	} {
+		src := "package " + c.pkg + "\n\nimport _ \"" + c.imports + "\"\n"
+		plant(t, c.path, src, func(tree *house.Tree) []house.Finding { return tree.Layers(layers) })
+	}
+}
+
+func TestPurityFindsPlanted(t *testing.T) {
+	for _, c := range []struct{ path, imports, body string }{
+		{"nat/planted.go", "sync", "go new(sync.Mutex).Lock()"},
+		{"overlay/planted.go", "time", "time.Now()"},
+		{"session/planted.go", "net", "net.ListenPacket(``, ``)"},
+		{"media/planted.go", "math/rand/v2", "rand.IntN(5)"},
+		{"identity/planted.go", "os", "os.ReadFile(``)"},
+		{"identity/store.go", "time", "time.Now()"},
+		{"internal/sock/filter.go", "time", "time.Now()"},
+		{"internal/wire/planted.go", "log/slog", "slog.Info(``)"},
+	} {
+		src := "package planted\n\nimport \"" + c.imports + "\"\n\nfunc f() { " + c.body + " }\n"
+		plant(t, c.path, src, func(tree *house.Tree) []house.Finding { broken, _ := tree.Pure(purity); return broken })
+	}
+}
