@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: AGPL-3.0-only OR LicenseRef-P2POS-Commercial
+
+package identity
+
+import (
+	"crypto/ecdh"
+	"crypto/ed25519"
+	"crypto/rand"
+	"fmt"
+	"io"
+	"log/slog"
+	"time"
+)
+
+// renewBefore is how much life a certificate has left when it is renewed: an
+// app started once a month never runs out.
+const renewBefore = 30 * 24 * time.Hour
+
+// Device is one installation of a person: the keys that it holds and the
+// certificate that shows them to others. It never changes once made, so it
+// may be used from any goroutine. It prints without its secrets.
+type Device struct {
+	id       ID
+	identity ed25519.PrivateKey // nil on a device that was linked without it
+	key      ed25519.PrivateKey
+	sealing  *ecdh.PrivateKey
+	reach    Secret
+	reset    [32]byte
+	cert     Certificate
+
+	extra    []byte  // stored fields of newer programs, kept when we write
+	warnings []error // see Warnings
+}
+
+// NewDevice makes a new person with one device, in memory only. name is the
+// device's name as others see it: cut to 32 bytes, control characters removed,
+// may be empty. It fails only when now lies before 1970.
+func NewDevice(now time.Time, name string) (*Device, error) {
+	pub, identity, err := ed25519.GenerateKey(nil)
+	if err != nil {
+		return nil, fmt.Errorf("identity: new identity key: %w", err)
+	}
+	_, key, err := ed25519.GenerateKey(nil)
+	if err != nil {
+		return nil, fmt.Errorf("identity: new device key: %w", err)
+	}
+	sealing, err := ecdh.X25519().GenerateKey(nil)
+	if err != nil {
+		return nil, fmt.Errorf("identity: new sealing key: %w", err)
+	}
+	d := &Device{id: ID(pub), identity: identity, key: key, sealing: sealing}
+	rand.Read(d.reach[:])
+	rand.Read(d.reset[:])
+	if err := d.certify(now, name); err != nil {
+		return nil, err
+	}
+	return d, nil
+}
+
+// certify signs a fresh certificate. It is only for a device that nobody else
+// has seen yet.
+func (d *Device) certify(now time.Time, name string) error {
+	pub := d.key.Public().(ed25519.PublicKey)
+	c, err := newCertificate(d.identity, pub, d.sealing.PublicKey().Bytes(), now, name)
+	if err != nil {
+		return err
+	}
+	d.cert = c
+	return nil
+}
+
+// stale tells whether the certificate should be renewed: little or nothing
+// left of it, not valid yet (a clock was wrong), or another device name. An
+// empty name keeps the one that it has.
+func (d *Device) stale(now time.Time, name string) bool {
+	return d.identity != nil &&
+		(d.cert.NotAfter.Sub(now) < renewBefore || d.cert.check(now) != nil ||
+			name != "" && cleanName(name) != d.cert.Name)
+}
+
+// ID returns the person's ID.
+func (d *Device) ID() ID { return d.id }
+
+// Certificate returns the device certificate.
+func (d *Device) Certificate() Certificate { return d.cert }
+
+// Key returns the device's private key, to sign with Sign.
+func (d *Device) Key() ed25519.PrivateKey { return d.key }
+
+// Reach returns the reach secret, for tickets and reach tags.
+func (d *Device) Reach() Secret { return d.reach }
+
+// Reset returns the installation's secret from which QUIC derives stateless
+// reset tokens (RFC 9000 §10.3.2), so that peers notice a restart at once.
+func (d *Device) Reset() [32]byte { return d.reset }
+
+// Unseal opens a message that was sealed to this device's certificate. Its
+// error is ErrUnseal.
+func (d *Device) Unseal(info, sealed []byte) ([]byte, error) {
+	return Unseal(d.sealing, info, sealed)
+}
+
+// Warnings returns what Open met that did not stop it but that the user should
+// know: ErrExposed, a renewed certificate that could not be stored, a key
+// store that is not encrypted though a passphrase is at hand.
+func (d *Device) Warnings() []error { return append([]error(nil), d.warnings...) }
+
+// String names the device by the short ID of its owner.
+func (d *Device) String() string { return "device of " + d.id.Short() }
+
+// Format prints String under every verb, so that no key is ever printed.
+func (d *Device) Format(f fmt.State, _ rune) { io.WriteString(f, d.String()) }
+
+// LogValue keeps the keys out of logs.
+func (d *Device) LogValue() slog.Value { return slog.StringValue(d.String()) }
