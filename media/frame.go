@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: AGPL-3.0-only OR LicenseRef-P2POS-Commercial
+
+package media
+
+import (
+	"errors"
+	"fmt"
+)
+
+// ClockRate is the RTP clock of all audio here: Opus always counts at 48 kHz,
+// whatever it encodes (RFC 7587 §4.1).
+const ClockRate = 48000
+
+// FrameSamples is the usual frame, 20 ms.
+const FrameSamples = 960
+
+// MaxPayload bounds an encoded frame: with RTP and SRTP around it, it still
+// fits a datagram that every path carries.
+const MaxPayload = 1200
+
+// Frame is one encoded piece of sound.
+type Frame struct {
+	// Payload is one Opus packet. Empty means that nothing arrived for this
+	// time, lost or not sent (DTX): let the decoder conceal Samples samples.
+	Payload []byte
+	// Timestamp counts samples at 48 kHz and wraps. A writer that leaves it at
+	// zero, or whose value does not reach the end of the frame before, means
+	// "directly after the frame before".
+	Timestamp uint32
+	// Samples is the duration at 48 kHz; 960 is 20 ms.
+	Samples int
+	// Marker is set on the first frame after silence (RFC 3551 §4.1).
+	Marker bool
+	// Lost says that the sender sent something here which is not there to be
+	// played. An empty frame that is not lost is silence of the sender's making.
+	Lost bool
+}
+
+// Codec describes what a track carries, as negotiated.
+type Codec struct {
+	PayloadType uint8
+	ClockRate   uint32
+	Channels    uint8
+	Name        string
+}
+
+// Opus returns the one audio codec of this version. RFC 7587 §7 fixes the
+// channels at two in the description; packets may be mono all the same.
+func Opus() Codec {
+	return Codec{PayloadType: 111, ClockRate: ClockRate, Channels: 2, Name: "opus"}
+}
+
+// ErrPayload is wrapped by every PayloadError.
+var ErrPayload = errors.New("media: not an Opus packet")
+
+// PayloadError reports bytes that are no Opus packet we can carry.
+type PayloadError struct {
+	Len  int    // bytes given
+	What string // the rule that was broken
+}
+
+func (e *PayloadError) Error() string {
+	return fmt.Sprintf("media: payload of %d bytes: %s", e.Len, e.What)
+}
+
+// Unwrap makes errors.Is(err, ErrPayload) true.
+func (e *PayloadError) Unwrap() error { return ErrPayload }

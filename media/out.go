@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: AGPL-3.0-only OR LicenseRef-P2POS-Commercial
+
+package media
+
+import (
+	"fmt"
+	"io"
+	"sync"
+	"sync/atomic"
+)
+
+// keepSamples is the longest time between packets of a silent track, 100 ms:
+// ten packets a second keep NAT mappings open and let the other side notice
+// within a blink that a path has died.
+const keepSamples = 4800
+
+// Out is an outgoing track: the app writes encoded frames at its own pace. All
+// methods may be called from anywhere; Mute and Close never wait for a write.
+type Out struct {
+	send   func(*Frame) error
+	muted  atomic.Bool
+	closed atomic.Bool
+
+	// Writes are put in order by mu, which is held while send runs: send is the
+	// session's, takes only locks of its own and never calls back into a track.
+	mu    sync.Mutex
+	time  timeline
+	since int   // samples since the last packet
+	frame Frame // handed to send, so that it need not escape
+}
+
+// NewOut returns a track that hands each frame to send, with timestamps that
+// always move on. send must not block, must not keep the frame, and must not
+// call the track.
+func NewOut(send func(*Frame) error) *Out { return &Out{send: send, since: keepSamples} }
+
+// WriteFrame sends one frame and never blocks. Samples of zero are read from
+// the payload. An empty frame is silence, and so is every frame while muted: a
+// tiny packet goes out for each 100 ms of it.
+//
+// It returns io.ErrClosedPipe after Close, a *PayloadError for bytes that are
+// not an Opus packet or above MaxPayload, and what the session reports.
+func (t *Out) WriteFrame(f *Frame) error {
+	if t.closed.Load() {
+		return io.ErrClosedPipe
+	}
+	samples := f.Samples
+	if len(f.Payload) > MaxPayload {
+		return &PayloadError{Len: len(f.Payload), What: "above 1200 bytes"}
+	}
+	if len(f.Payload) > 0 {
+		n, err := OpusSamples(f.Payload)
+		if err != nil {
+			return err
+		}
+		samples = n
+	} else if samples <= 0 {
+		samples = FrameSamples
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	ts, gap := t.time.next(f.Timestamp, samples)
+	t.frame = Frame{Payload: f.Payload, Timestamp: ts, Samples: samples, Marker: f.Marker}
+	if t.muted.Load() || len(f.Payload) == 0 {
+		if !gap && t.since+samples <= keepSamples {
+			t.since += samples
+			return nil
+		}
+		t.frame.Payload, t.frame.Marker = silencePacket(), false
+		t.frame.Samples = FrameSamples
+	}
+	t.since = samples
+	err := t.send(&t.frame)
+	t.frame.Payload = nil
+	if err != nil {
+		return fmt.Errorf("media: write frame: %w", err)
+	}
+	return nil
+}
+
+// silencePacket returns a fresh copy, since send is given a slice.
+func silencePacket() []byte { return []byte(silence) }
+
+// Mute makes every frame from now on silence, or ends that. What was said while
+// muted leaves nothing in the packets, neither sound nor its size.
+func (t *Out) Mute(on bool) { t.muted.Store(on) }
+
+// Muted says whether the track is muted.
+func (t *Out) Muted() bool { return t.muted.Load() }
+
+// Close ends the track. A WriteFrame that runs may still send its frame. It may
+// be called twice.
+func (t *Out) Close() { t.closed.Store(true) }

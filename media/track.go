@@ -1,0 +1,192 @@
+// SPDX-License-Identifier: AGPL-3.0-only OR LicenseRef-P2POS-Commercial
+
+package media
+
+import (
+	"context"
+	"errors"
+	"io"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/pion/rtp"
+)
+
+// ErrReading reports a second ReadFrame at the same time.
+var ErrReading = errors.New("media: track is being read already")
+
+// maxBehind is how late a reader may be and still get the frames it missed, in
+// a burst. Later than that it was asleep, and time goes on from now.
+const maxBehind = 200 * time.Millisecond
+
+// In is an incoming track: the session pushes packets, the app pulls frames.
+// All methods may be called from anywhere.
+type In struct {
+	arrived chan struct{} // capacity 1: a packet came while nothing played
+	closed  chan struct{}
+	reading atomic.Bool
+
+	// Of the reader, guarded by reading.
+	timer *time.Timer
+	buf   [MaxPayload]byte
+
+	mu   sync.Mutex
+	done bool // closed is closed
+	play *Playout
+	due  time.Time // when the next frame is to be played; zero before the first
+	last time.Time // arrival of the newest packet
+	gap  time.Duration
+}
+
+// NewIn returns a track with an empty playout buffer.
+func NewIn(c PlayoutConfig) *In {
+	return &In{
+		arrived: make(chan struct{}, 1),
+		closed:  make(chan struct{}),
+		play:    NewPlayout(c),
+	}
+}
+
+// Push hands over one authenticated packet; the payload is copied. It never
+// blocks. After Close it does nothing.
+func (t *In) Push(now time.Time, h *rtp.Header, payload []byte) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.done {
+		return
+	}
+	if !t.last.IsZero() {
+		t.gap = max(t.gap, now.Sub(t.last))
+	}
+	t.last = now
+	t.play.Push(now, h, payload)
+	if t.due.IsZero() {
+		select {
+		case t.arrived <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// ReadFrame waits until the next frame is to be played and fills it in. The
+// first one comes when the buffer is ready, each later one as long after the
+// one before as that lasts: 20 ms for the usual frames. Where nothing can be
+// played, frames are empty and Lost says why; this goes on through an outage,
+// so a recording keeps its time. f.Payload is valid until the next call.
+//
+// It returns io.EOF after Close, the context's error, or ErrReading when another
+// ReadFrame runs. Only one goroutine may read.
+func (t *In) ReadFrame(ctx context.Context, f *Frame) error {
+	if !t.reading.CompareAndSwap(false, true) {
+		return ErrReading
+	}
+	defer t.reading.Store(false)
+	for {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		wait, err := t.step(time.Now(), f)
+		if err != nil || wait == 0 {
+			return err
+		}
+		if err := t.sleep(ctx, wait); err != nil {
+			return err
+		}
+	}
+}
+
+// forever is the wait for a packet that nobody announced.
+const forever = time.Duration(1<<63 - 1)
+
+// step pops a frame that is due, or says how long to wait.
+func (t *In) step(now time.Time, f *Frame) (wait time.Duration, err error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.done {
+		return 0, io.EOF
+	}
+	due := t.due
+	if due.IsZero() {
+		first, ok := t.play.Ready(now)
+		if !ok {
+			return forever, nil
+		}
+		due = first
+	}
+	behind := now.Sub(due)
+	if behind < 0 {
+		return -behind, nil
+	}
+	if behind > maxBehind {
+		due = now
+		if !t.due.IsZero() {
+			t.play.restart()
+		}
+	}
+	// The buffer is given the time the frame is due, not the time the reader
+	// woke up: its lateness is not delay of the network.
+	if !t.play.Pop(due, f, t.buf[:0]) && t.due.IsZero() {
+		return forever, nil
+	}
+	t.due = due.Add(toDuration(int64(f.Samples)))
+	return 0, nil
+}
+
+func (t *In) sleep(ctx context.Context, wait time.Duration) error {
+	var fire <-chan time.Time
+	if wait != forever {
+		if t.timer == nil {
+			t.timer = time.NewTimer(wait)
+		} else {
+			t.timer.Reset(wait)
+		}
+		defer t.timer.Stop()
+		fire = t.timer.C
+	}
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-t.closed:
+		return io.EOF
+	case <-t.arrived:
+	case <-fire:
+	}
+	return nil
+}
+
+// Stats fills in what the track knows, and starts LongestGap anew.
+func (t *In) Stats(s *Stats) {
+	now := time.Now()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	p := t.play.Stats(now)
+	s.PacketsDiscarded = p.Late + p.Dropped + p.Malformed
+	s.PacketsDuplicated = p.Duplicate
+	s.TotalSamplesReceived = p.Samples
+	s.ConcealedSamples = p.Concealed
+	s.SilentConcealedSamples = p.Silent
+	s.ConcealmentEvents = p.Events
+	s.InsertedSamples = p.Inserted
+	s.RemovedSamples = p.RemovedFor
+	s.JitterBufferDelay = p.Delay
+	s.JitterBufferEmittedCount = p.Emitted
+	s.JitterBufferTarget = p.Target
+	s.Buffer = p.Buffer
+	s.LongestGap = t.gap
+	if !t.last.IsZero() {
+		s.LongestGap = max(t.gap, now.Sub(t.last))
+	}
+	t.gap = 0
+}
+
+// Close ends the track: a ReadFrame that waits, and every later one, returns
+// io.EOF. It may be called twice.
+func (t *In) Close() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if !t.done {
+		t.done = true
+		close(t.closed)
+	}
+}
