@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: AGPL-3.0-only OR LicenseRef-P2POS-Commercial
+#
+# `make test` is the check for every change, `make test-long` the one by hand
+# before a piece of work is called done. The work is in scripts/.
+
+.PHONY: help test test-long bench demo fuzz lint licences clean
+.DEFAULT_GOAL := help
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
+
+test: ## everything a change must pass, within 10 minutes on two cores
+	@sh scripts/test.sh
+
+test-long: ## cross builds, vet for all systems, the long tests, fuzz rounds
+	@sh scripts/test-long.sh
+
+bench: ## the benchmarks, as a table
+	@sh scripts/bench.sh
+
+demo: ## two people call each other, in one process; writes demo-out/
+	@go run ./examples/demo
+
+fuzz: ## every fuzz target for FUZZTIME (default 20s)
+	@sh scripts/fuzz.sh
+
+lint: ## formatting, vet for Linux and Windows, shell scripts
+	@sh scripts/lint.sh
+
+licences: ## write THIRD_PARTY_LICENSES.md anew
+	@go run ./internal/tools/licences
+
+clean: ## remove what the other targets left behind
+	rm -rf demo-out bin
+	find . -name '*.test' -type f -exec rm -f {} +
+	find . -name '*.prof' -type f -exec rm -f {} +

@@ -1,0 +1,34 @@
+#!/bin/sh
+# SPDX-License-Identifier: AGPL-3.0-only OR LicenseRef-P2POS-Commercial
+#
+# What is too slow for every change: run by hand before a piece of work is
+# called done.
+set -eu
+cd "$(dirname "$0")/.."
+sh scripts/install-deps.sh
+. scripts/common.sh
+detect
+
+sh scripts/lint.sh
+
+for target in linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64 windows/arm64 freebsd/amd64 freebsd/arm64 android/arm64; do
+	step "go build and go vet, $target without cgo"
+	GOOS=${target%/*} GOARCH=${target#*/} CGO_ENABLED=0 go build ./...
+	GOOS=${target%/*} GOARCH=${target#*/} CGO_ENABLED=0 go vet ./...
+done
+
+if [ "$(go env CGO_ENABLED)" = 1 ]; then
+	step "go build and go vet with a C compiler but no libopus"
+	# An empty search path hides the libopus that is installed.
+	PKG_CONFIG_PATH='' PKG_CONFIG_LIBDIR=/nonexistent CGO_ENABLED=1 go build ./...
+	PKG_CONFIG_PATH='' PKG_CONFIG_LIBDIR=/nonexistent CGO_ENABLED=1 go vet ./...
+fi
+
+step "licences of third parties"
+go run ./internal/tools/licences -check
+
+sh scripts/fuzz.sh
+
+step "go test, the long tests included"
+# shellcheck disable=SC2086 # RACE may be empty
+P2POS_LONG=1 go test $RACE -count=1 -tags "$TAGS" -timeout 60m ./...
