@@ -25,7 +25,9 @@ type Out struct {
 	// session's, takes only locks of its own and never calls back into a track.
 	mu    sync.Mutex
 	time  timeline
-	since int   // samples since the last packet
+	since int  // samples since the last packet
+	hush  bool // the last packet was sent muted
+	quiet [len(silence)]byte
 	frame Frame // handed to send, so that it need not escape
 }
 
@@ -36,7 +38,7 @@ func NewOut(send func(*Frame) error) *Out { return &Out{send: send, since: keepS
 
 // WriteFrame sends one frame and never blocks. Samples of zero are read from
 // the payload. An empty frame is silence, and so is every frame while muted: a
-// tiny packet goes out for each 100 ms of it.
+// tiny packet goes out at least for each 100 ms of it.
 //
 // It returns io.ErrClosedPipe after Close, a *PayloadError for bytes that are
 // not an Opus packet or above MaxPayload, and what the session reports.
@@ -61,14 +63,19 @@ func (t *Out) WriteFrame(f *Frame) error {
 	defer t.mu.Unlock()
 	ts, gap := t.time.next(f.Timestamp, samples)
 	t.frame = Frame{Payload: f.Payload, Timestamp: ts, Samples: samples, Marker: f.Marker}
-	if t.muted.Load() || len(f.Payload) == 0 {
-		if !gap && t.since+samples <= keepSamples {
+	muted := t.muted.Load()
+	if muted || len(f.Payload) == 0 {
+		// The first muted frame always goes out, so that the other side is
+		// silent at once instead of prolonging the last sound.
+		if hushed := muted && !t.hush; !hushed && !gap && t.since+samples <= keepSamples {
 			t.since += samples
 			return nil
 		}
-		t.frame.Payload, t.frame.Marker = silencePacket(), false
+		copy(t.quiet[:], silence)
+		t.frame.Payload, t.frame.Marker = t.quiet[:], false
 		t.frame.Samples = FrameSamples
 	}
+	t.hush = muted
 	t.since = samples
 	err := t.send(&t.frame)
 	t.frame.Payload = nil
@@ -77,9 +84,6 @@ func (t *Out) WriteFrame(f *Frame) error {
 	}
 	return nil
 }
-
-// silencePacket returns a fresh copy, since send is given a slice.
-func silencePacket() []byte { return []byte(silence) }
 
 // Mute makes every frame from now on silence, or ends that. What was said while
 // muted leaves nothing in the packets, neither sound nor its size.
