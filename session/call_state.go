@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: AGPL-3.0-only OR LicenseRef-P2POS-Commercial
+
+package session
+
+import "time"
+
+// phase is where a live call stands.
+type phase uint8
+
+const (
+	phaseInvite phase = iota // own call, no sign of the other side yet
+	phaseRing                // rings, here or there
+	phaseTalk                // answered
+)
+
+// call is one live call.
+type call struct {
+	id       CallID
+	peer     Peer
+	outgoing bool
+	phase    phase
+	began    time.Time
+
+	// Control messages: keys of the two directions, last sequence numbers.
+	sendKey, receiveKey [32]byte
+	sent, received      uint32
+
+	// Own call: what the ANSWER is checked with, and how many were wrong.
+	invitation invitation
+	badAnswers int
+
+	// Incoming call: what it will be answered with.
+	invite *invite
+	answer Offer
+
+	params Params // of an incoming call from the start, of an own one when answered
+
+	answered  time.Time // phaseTalk: since when
+	lastMedia time.Time // phaseTalk: when media was last heard, or might first have been
+	heard     bool      // any media was heard
+	unlinked  bool      // the peer's link went away since the ANSWER
+
+	giveUp   time.Time // phaseInvite, phaseRing: no answer
+	offline  time.Time // phaseInvite: no sign
+	nextRing time.Time // incoming in phaseRing: repeat RINGING
+}
+
+func newCall(now time.Time, id CallID, p Peer, outgoing bool, secret *[32]byte) *call {
+	c := &call{id: id, peer: p, outgoing: outgoing, began: now}
+	c.sendKey, c.receiveKey = signalKey(secret, id, fromCaller), signalKey(secret, id, fromCallee)
+	if !outgoing {
+		c.sendKey, c.receiveKey = c.receiveKey, c.sendKey
+	}
+	return c
+}
+
+// deadline is when the call needs Advance next.
+func (c *call) deadline() time.Time {
+	switch {
+	case c.phase == phaseTalk:
+		return c.lastMedia.Add(mediaTimeout)
+	case c.phase == phaseInvite:
+		return earlier(c.offline, c.giveUp)
+	case !c.outgoing:
+		return earlier(c.nextRing, c.giveUp)
+	}
+	return c.giveUp
+}
+
+func (c *call) stage() Stage {
+	switch {
+	case c.phase != phaseTalk:
+		return Ring
+	case !c.heard:
+		return Answer
+	}
+	return Talk
+}
+
+// control makes the next control message of this call.
+func (c *call) control(kind messageType, r Reason) []byte {
+	c.sent++
+	return appendControl(nil, control{kind: kind, id: c.id, reason: r, seq: c.sent}, &c.sendKey)
+}
+
+// final makes the message that ends this call at the peer.
+func (c *call) final(r Reason) []byte {
+	switch {
+	case c.phase == phaseTalk:
+		return c.control(typeHangup, r)
+	case c.outgoing:
+		return c.control(typeCancel, r)
+	}
+	return c.control(typeReject, r)
+}
+
+// withdraw makes the message that ends a call whose peer seems to be gone.
+func (c *call) withdraw() []byte {
+	if c.outgoing {
+		return c.final(Cancelled)
+	}
+	return c.final(Failed)
+}
+
+func (c *call) talk(now time.Time) {
+	c.phase = phaseTalk
+	c.answered, c.lastMedia = now, now
+}
+
+// endedCall is what remains of a call for a while: a peer whose message crossed
+// the end is told again, and the ID is not used twice.
+type endedCall struct {
+	id     CallID
+	peer   Peer
+	final  []byte // nil when the peer ended it
+	until  time.Time
+	echoes int
+	unsure bool // the peer's link went away since, or before
+}
+
+func earlier(a, b time.Time) time.Time {
+	if b.Before(a) {
+		return b
+	}
+	return a
+}
