@@ -14,10 +14,13 @@ import (
 //     (CVE-2026-26014): no data channels, nothing of our own over DTLS;
 //   - the key exchange ECDHE_PSK, whose parser panics (CVE-2026-54908): no
 //     pre-shared key anywhere;
-//   - both live behind pion/webrtc, which stays in media/webrtc.
+//   - both live behind pion/webrtc, which stays in media/webrtc;
+//   - srtp v2's sessions make a stream for each forged SSRC before they
+//     authenticate it, and block on it: contexts only;
+//   - ice v2's universal mux decodes STUN that no filter of ours has seen.
 func dangerous(tree *house.Tree) []house.Finding {
 	return slices.Concat(
-		tree.Uses("PSK", "DataChannel", "SCTPTransport"),
+		tree.Uses("PSK", "DataChannel", "SCTPTransport", "SessionSRTP", "SessionSRTCP", "UniversalUDPMux"),
 		tree.Importers("github.com/pion/dtls"),
 		tree.Importers("github.com/pion/sctp"),
 		tree.Importers("github.com/pion/datachannel"),
@@ -37,6 +40,7 @@ func TestNoDangerousPionFindsPlanted(t *testing.T) {
 		{"media/webrtc/a.go", "package webrtc\n\ntype c struct{ PSK func() }\n\nvar x = c{PSK: nil}\n"},
 		{"media/webrtc/a.go", "package webrtc\n\nfunc f(c *struct{ PSKIdentityHint []byte }) { c.PSKIdentityHint = nil }\n"},
 		{"media/webrtc/a.go", "package webrtc\n\nvar x = dtls.TLS_ECDHE_PSK_WITH_AES_128_CBC_SHA256\n"},
+		{"session/a.go", "package session\n\nvar x = srtp.NewSessionSRTP\n"},
 	} {
 		plant(t, c.path, c.src, dangerous)
 	}

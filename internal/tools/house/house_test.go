@@ -153,14 +153,13 @@ func TestPureFilesOnly(t *testing.T) {
 	tr := tree(t,
 		"a/store.go", head+"package a\n\nimport (\n\t\"os\"\n\t\"time\"\n)\n\nfunc f() { os.Remove(``); time.Sleep(1) }\n",
 		"a/calm.go", head+"package a\n",
-		"b/driver.go", head+"package b\n\nfunc f() { go f() }\n",
-		"b/rule.go", head+"package b\n\nfunc g() { go g() }\n")
+		"b/c/rule.go", head+"package c\n\nfunc g() { go g() }\n",
+		"b/driver.go", head+"package b\n\nfunc f() { go f() }\n")
 	got, idle := tr.Pure(house.Purity{
 		Files:   map[string]string{"a/store.go": "key file"},
 		Drivers: map[string]string{"a/calm.go": "no longer true", "a/gone.go": "not written yet", "b/*.go": "sockets"},
-		Rules:   []string{"b/rule.go"},
 	})
-	expect(t, got, "time.Sleep", "b/rule.go:5: go statement")
+	expect(t, got, "time.Sleep", "b/c/rule.go:5: go statement")
 	if len(idle) != 1 || idle[0] != "a/calm.go" {
 		t.Errorf("idle %q, want a/calm.go alone", idle)
 	}

@@ -16,7 +16,6 @@ import (
 type Purity struct {
 	Drivers map[string]string // may do anything
 	Files   map[string]string // may touch files and the environment, nothing else
-	Rules   []string          // files that hold rules though a pattern above matches them
 	Exempt  []string          // folders of programs
 }
 
@@ -29,10 +28,7 @@ func (t *Tree) Pure(p Purity) (broken []Finding, idle []string) {
 		if f.Test || f.Nested || under(f.Dir, p.Exempt) {
 			continue
 		}
-		var driver, files string
-		if !slices.Contains(p.Rules, f.Path) {
-			driver, files = match(p.Drivers, f.Path), match(p.Files, f.Path)
-		}
+		driver, files := match(p.Drivers, f.Path), match(p.Files, f.Path)
 		present[driver], present[files] = true, true
 		for _, im := range impurities(f) {
 			switch {
