@@ -4,9 +4,9 @@ package simnet
 
 import (
 	"encoding/binary"
-	"fmt"
 	"hash/fnv"
 	"net/netip"
+	"strconv"
 	"time"
 )
 
@@ -84,19 +84,30 @@ type TraceEvent struct {
 }
 
 // String returns the event in one line, without its payload.
-func (e TraceEvent) String() string {
-	s := fmt.Sprintf("%s %s %s", e.At.UTC().Format("15:04:05.000000000"), e.Where, e.Action)
+func (e TraceEvent) String() string { return string(e.AppendTo(nil)) }
+
+// AppendTo appends what String returns to b.
+func (e TraceEvent) AppendTo(b []byte) []byte {
+	b = e.At.UTC().AppendFormat(b, "15:04:05.000000000 ")
+	b = append(b, e.Where...)
+	b = append(b, ' ')
+	b = append(b, e.Action.String()...)
 	switch e.Action {
 	case Changed:
-		return s + " " + e.Note
+		return append(append(b, ' '), e.Note...)
 	case Mapped, Unmapped:
-		return fmt.Sprintf("%s %v as %v", s, e.From, e.To)
+		b = e.From.AppendTo(append(b, ' '))
+		return e.To.AppendTo(append(b, " as "...))
 	}
-	s = fmt.Sprintf("%s #%d %v > %v %d bytes", s, e.Packet, e.From, e.To, e.Size)
+	b = strconv.AppendUint(append(b, " #"...), e.Packet, 10)
+	b = e.From.AppendTo(append(b, ' '))
+	b = e.To.AppendTo(append(b, " > "...))
+	b = strconv.AppendInt(append(b, ' '), int64(e.Size), 10)
+	b = append(b, " bytes"...)
 	if e.Reason != 0 {
-		s += ": " + e.Reason.String()
+		b = append(append(b, ": "...), e.Reason.String()...)
 	}
-	return s
+	return b
 }
 
 // Trace hands every event from now on to f, in order; nil stops it. f must not
@@ -109,7 +120,7 @@ func Digest() (trace func(TraceEvent), sum func() uint64) {
 	h := fnv.New64a()
 	var line []byte
 	return func(e TraceEvent) {
-		line = append(line[:0], e.String()...)
+		line = e.AppendTo(line[:0])
 		line = binary.BigEndian.AppendUint32(line, uint32(len(e.Data)))
 		h.Write(line)
 		h.Write(e.Data)
