@@ -35,8 +35,8 @@ const (
 	// DefaultBitrate is full-band speech of good quality.
 	DefaultBitrate = 24000
 
-	// DefaultComplexity is libopus's own choice; a core encodes some hundred
-	// streams at it.
+	// DefaultComplexity is libopus's own choice: about 0.3 ms of CPU for a
+	// 20 ms frame, against 0.15 ms at 5.
 	DefaultComplexity = 9
 
 	// DefaultFrame trades header bytes (50 packets/s) for delay as every

@@ -4,7 +4,6 @@ package opus_test
 
 import (
 	"errors"
-	"fmt"
 	"io"
 	"math/rand/v2"
 	"runtime"
@@ -142,21 +141,4 @@ func TestHostile(t *testing.T) {
 	if d.Recovered() != 0 {
 		t.Errorf("%d packets broke the decoder", d.Recovered())
 	}
-}
-
-func ExampleDecoder() {
-	d, err := opus.NewDecoder(1)
-	if err != nil {
-		fmt.Println(err)
-		return
-	}
-	pcm := make([]int16, opus.MaxSamples)
-	// A packet of one byte: 20 ms in which the other side sent nothing.
-	n, err := d.Decode([]byte{0x78}, pcm)
-	fmt.Println(n, err)
-	// A packet that never came.
-	fmt.Println(d.Conceal(pcm, 960))
-	// Output:
-	// 960 <nil>
-	// 960
 }

@@ -4,9 +4,12 @@ package opus_test
 
 import (
 	"bytes"
+	"io"
 	"os"
 	"path/filepath"
 	"testing"
+
+	"github.com/p2pos/p2pos/media/ogg"
 )
 
 // sample returns the Opus packets of an Ogg file in media/testdata.
@@ -16,20 +19,19 @@ func sample(tb testing.TB, name string) [][]byte {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	var packets [][]byte
-	var packet []byte
-	for len(b) >= 27 && bytes.HasPrefix(b, []byte("OggS")) {
-		n := int(b[26])
-		table, body := b[27:27+n], b[27+n:]
-		for _, lace := range table {
-			packet = append(packet, body[:lace]...)
-			body = body[lace:]
-			if lace < 255 {
-				packets = append(packets, packet)
-				packet = nil
-			}
-		}
-		b = body
+	r, err := ogg.NewReader(bytes.NewReader(b))
+	if err != nil {
+		tb.Fatal(err)
 	}
-	return packets[2:] // OpusHead, OpusTags
+	var packets [][]byte
+	for {
+		p, err := r.Next()
+		if err == io.EOF {
+			return packets
+		}
+		if err != nil {
+			tb.Fatal(err)
+		}
+		packets = append(packets, bytes.Clone(p))
+	}
 }
