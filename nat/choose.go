@@ -1,0 +1,227 @@
+// SPDX-License-Identifier: AGPL-3.0-only OR LicenseRef-P2POS-Commercial
+
+package nat
+
+import (
+	"time"
+
+	"github.com/p2pos/p2pos/internal/sock"
+)
+
+const (
+	// gainLeast and gainPart are what a path must be faster by, both: less is
+	// not heard in a call, and estimates of a radio path wander that much.
+	gainLeast = 10 * time.Millisecond
+	gainPart  = 5 // a fifth
+	// holdRTT is how long it must stay so, over gainSamples round trips on
+	// either path, taken every sampleEvery.
+	holdRTT     = 2 * time.Second
+	gainSamples = 3
+	sampleEvery = 500 * time.Millisecond
+	// holdKind lets the rest of the first candidates answer before a change
+	// to a path of a better kind, so that there is one change and not three.
+	holdKind = 250 * time.Millisecond
+	// riseRest keeps two paths that are nearly alike from being measured
+	// against each other all day.
+	riseRest = 10 * time.Second
+)
+
+// rise is the wish to change over to a better path.
+type rise struct {
+	to    *entry
+	since time.Time // better all the time since then
+	fast  bool      // by round trip, not by kind
+	after time.Time // no wishes before
+}
+
+// better ranks valid paths: by kind, then by round trip.
+func (p *Paths) better(a, b *entry) bool {
+	if c, d := a.kind.class(), b.kind.class(); c != d {
+		return c < d
+	}
+	return a.rtt.smooth < b.rtt.smooth
+}
+
+// best returns the best valid path but the primary one. Those heard from since
+// are preferred to those that only answered some time.
+func (p *Paths) best(since time.Time) *entry {
+	var top *entry
+	var topFresh bool
+	for _, e := range p.list {
+		if e.state != Valid || e.gone || e == p.primary {
+			continue
+		}
+		fresh := !e.stale && e.heardAt().After(since)
+		if top == nil || fresh && !topFresh || fresh == topFresh && p.better(e, top) {
+			top, topFresh = e, fresh
+		}
+	}
+	return top
+}
+
+// up begins use of the first valid path, or of the first after Down.
+func (p *Paths) up(e *entry) {
+	p.primary = e
+	p.media.restart(p.now)
+	p.nom.choice = nil
+	p.emit(Up{Path: e.path, Again: p.everUp})
+	p.everUp = true
+	if p.controlling() {
+		p.begin(e, nominate, nominateTries)
+	}
+}
+
+// change makes to the primary path.
+func (p *Paths) change(from sock.Path, to *entry, why Why) {
+	p.primary = to
+	p.doubt = doubt{}
+	p.rise.to = nil
+	p.media.restart(p.now)
+	p.emit(Switched{From: from, To: to.path, Why: why, Replay: why != Better})
+}
+
+// follow changes over to e because the peer did. The path it left is worth
+// nothing until it answers again.
+func (p *Paths) follow(e *entry, why Why) {
+	old := p.primary
+	p.change(old.path, e, why)
+	p.penalise(old)
+	old.stale = true
+	if !old.check.running {
+		p.begin(old, alive, aliveTries)
+	}
+}
+
+// fail marks a valid path that stopped answering.
+func (p *Paths) fail(e *entry) {
+	e.state = Failed
+	if e == p.primary {
+		p.penalise(e)
+		p.replace(Dead)
+	} else if p.doubt.also == e {
+		p.second()
+	}
+	if !e.check.running {
+		p.retry(e)
+	}
+}
+
+// penalise bars upgrades to a path that let us down, longer each time unless
+// it had served well in between.
+func (p *Paths) penalise(e *entry) {
+	if p.now.Sub(p.media.from) > penaltyMost {
+		e.penalties = 0
+	}
+	e.penalty = p.now.Add(min(penaltyFirst<<e.penalties, penaltyMost))
+	e.penalties = min(e.penalties+1, 8)
+}
+
+// replace changes over from a primary path that is no longer usable.
+func (p *Paths) replace(why Why) {
+	from, since := p.primary.path, p.now
+	if p.doubt.on {
+		since = p.doubt.since
+	}
+	to := p.nom.wish
+	p.nom.wish = nil
+	if to != nil && (to.state != Valid || to.gone) {
+		p.nom.choice, to = to, nil
+	}
+	if to == nil {
+		to = p.best(since)
+	}
+	if to == nil {
+		p.down()
+		return
+	}
+	p.change(from, to, why)
+	p.begin(to, nominate, nominateTries)
+}
+
+// down gives up on traffic, not on the peer: what worked before, or is
+// vouched for, is tried from the start.
+func (p *Paths) down() {
+	p.primary, p.doubt, p.rise.to = nil, doubt{}, nil
+	p.downAt = p.now
+	p.emit(Down{})
+	for _, e := range p.list {
+		if e.state == Failed && e.known() && !e.gone {
+			e.fails = 0
+			p.begin(e, opening, maxTries)
+		}
+	}
+}
+
+// above returns the best path that deserves to be the primary one instead.
+func (p *Paths) above() (to *entry, fast bool) {
+	now := p.primary
+	for _, e := range p.list {
+		if e == now || e.state != Valid || e.stale || e.gone || p.now.Before(e.penalty) {
+			continue
+		}
+		c, d := e.kind.class(), now.kind.class()
+		gain := now.rtt.smooth - e.rtt.smooth
+		if c < d || c == d && gain >= max(gainLeast, now.rtt.smooth/gainPart) {
+			if to == nil || p.better(e, to) {
+				to, fast = e, c == d
+			}
+		}
+	}
+	return to, fast
+}
+
+// upgrade changes over to a better path that stays better. Only one side does,
+// so that two sides that judge differently don't pull each other to and fro.
+func (p *Paths) upgrade() {
+	r := &p.rise
+	if p.primary == nil || p.doubt.on || p.theirMAC == nil || !p.controlling() || p.now.Before(r.after) {
+		r.to = nil
+		return
+	}
+	to, fast := p.above()
+	if to != r.to {
+		if r.to != nil && to == nil && r.fast {
+			r.after = p.now.Add(riseRest)
+		}
+		r.to, r.since = to, p.now
+	}
+	if r.fast = fast; to == nil {
+		return
+	}
+	switch held := p.now.Sub(r.since); {
+	case !fast && held < holdKind:
+	case fast && (held < holdRTT || min(to.rtt.samples, p.primary.rtt.samples) < gainSamples):
+		p.sample(to)
+		p.sample(p.primary)
+	default:
+		p.change(p.primary.path, to, Better)
+		p.begin(to, nominate, nominateTries)
+	}
+}
+
+// riseAt returns when upgrade may have something to do.
+func (p *Paths) riseAt() time.Time {
+	if p.rise.to == nil {
+		return time.Time{}
+	}
+	hold := holdKind
+	if p.rise.fast {
+		hold = holdRTT
+	}
+	if at := p.rise.since.Add(hold); at.After(p.now) {
+		return at
+	}
+	return time.Time{} // it waits for answers
+}
+
+// sample measures a path more often than keepalives do.
+func (p *Paths) sample(e *entry) {
+	at := e.answeredAt.Add(sampleEvery)
+	switch {
+	case e.check.running:
+	case !p.now.Before(at):
+		p.begin(e, alive, aliveTries)
+	default:
+		e.timer = sooner(e.timer, at)
+	}
+}

@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: AGPL-3.0-only OR LicenseRef-P2POS-Commercial
+
+// Package nat finds and keeps ways for datagrams between two nodes, most of
+// which sit behind routers that let nobody in.
+//
+// In order of use:
+//
+//   - [Hosts] lists this machine's own addresses as [Candidate] values;
+//   - [Offer] carries them, with a [Cred] to probe us by, through an introducer
+//     to the other node, and the other's back;
+//   - [Paths] probes all candidates from both sides at once, which opens the
+//     routers on the way, chooses a path, keeps it open and changes over when
+//     it dies or a better one is found;
+//   - [ProbeTag] and [TxID] tell a driver which Paths a datagram is for.
+//
+// Probes are STUN binding requests (RFC 8489) used in the manner of ICE
+// connectivity checks (RFC 8445), without its roles, priorities and phases:
+// paths are checked, chosen and replaced for as long as two nodes know each
+// other. Requests and answers are proved with the key of the node that is asked.
+//
+// # Concurrency
+//
+// Paths is a pure machine: no goroutine, lock, socket or clock. One goroutine at
+// a time may use it. All other functions may be called from anywhere.
+//
+// # Limits
+//
+// A Paths holds 16 paths and 64 events. An address that never answered with the
+// peer's key gets 3 packets unasked, or 7 over 3 s and then one every 5 s for
+// ten minutes if a third side attests it; and never more than one in return for
+// each genuine request from it. An address is used only after it has answered.
+// Whoever sits on a path can hold up probes on it, and thereby make us use
+// another; it can't make us use one that doesn't lead to the peer.
+//
+// # Not done yet
+//
+// Routers are not classified, and ports are not searched: two endpoint-independent
+// NATs are passed, an address-dependent mapping on one side only where the other
+// side's filter allows it. Keepalives are not fitted to the router. There is no
+// port mapping.
+package nat

@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: AGPL-3.0-only OR LicenseRef-P2POS-Commercial
+
+package nat
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+)
+
+// Hosts returns the addresses of this machine at which a socket bound to bound
+// may be reached: at most MaxCandidates, in a fixed order. A socket bound to
+// [::] is taken to receive IPv4 as well, as Go opens it. It asks the operating
+// system and may block for as long as that takes.
+func Hosts(bound netip.AddrPort) ([]Candidate, error) {
+	sys, err := net.Interfaces()
+	if err != nil {
+		return nil, fmt.Errorf("nat: listing interfaces: %w", err)
+	}
+	var list []iface
+	for _, s := range sys {
+		addrs, err := s.Addrs()
+		if err != nil {
+			continue // it went away between the two calls
+		}
+		i := iface{name: s.Name, flags: s.Flags}
+		for _, a := range addrs {
+			if p, err := netip.ParsePrefix(a.String()); err == nil {
+				i.addrs = append(i.addrs, p.Addr())
+			}
+		}
+		list = append(list, i)
+	}
+	return hosts(bound, list), nil
+}
