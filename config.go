@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: AGPL-3.0-only OR LicenseRef-P2POS-Commercial
+
+package p2pos
+
+import (
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+
+	"github.com/p2pos/p2pos/identity"
+)
+
+// Network is a closed network, or with its zero value the public one. Make one
+// with identity.NewNetwork, hand identity.Network.Text to its members.
+type Network = identity.Network
+
+// Config configures a Node. The zero value works: identity in the user's
+// configuration directory, unencrypted, public network, any UDP port. New
+// copies it.
+type Config struct {
+	// Dir holds the identity. "" is "p2pos" in the user's configuration
+	// directory (os.UserConfigDir). It is made with mode 0700 when missing.
+	Dir string
+	// Name is shown to people who are called, at most 64 bytes. "" = none.
+	Name string
+	// Passphrase encrypts the key store. nil leaves a new store unencrypted,
+	// with file mode 0600. It is called once by New; its result is wiped.
+	Passphrase func() ([]byte, error)
+	// Network is the network to be in. Zero = the public one.
+	Network Network
+	// Join lists where to start: tickets, and addresses as host:port. At
+	// least one that answers makes the node part of the network.
+	Join []string
+	// Listen is the UDP address of the node's socket. "" opens any free port
+	// for IPv4 and, where there is IPv6, the same one for it.
+	Listen string
+	// PacketConn replaces the UDP socket; Listen is then ignored. The node
+	// owns and closes it. Its addresses must be *net.UDPAddr.
+	PacketConn net.PacketConn
+	// Policy is asked before a call rings. An error refuses it, and the
+	// caller hears "denied". nil lets everybody ring who holds a ticket. Each
+	// question has a goroutine of its own, at most 16 at a time.
+	Policy func(Ask) error
+	// Logger gets what the node does and meets; no addresses above Debug,
+	// never content. nil = silent.
+	Logger *slog.Logger
+}
+
+// Ask is a question to Config.Policy.
+type Ask struct {
+	Peer identity.ID // who calls, proved
+	Name string      // as the caller gives it
+}
+
+func (c *Config) dir() (string, error) {
+	if c.Dir != "" {
+		return c.Dir, nil
+	}
+	base, err := os.UserConfigDir()
+	if err != nil {
+		return "", fmt.Errorf("p2pos: no place for the identity, set Config.Dir: %w", err)
+	}
+	return filepath.Join(base, "p2pos"), nil
+}
+
+// maxName bounds the display name (design/001-wire.md).
+const maxName = 64
+
+func (c *Config) check() error {
+	if len(c.Name) > maxName {
+		return fmt.Errorf("p2pos: name of %d bytes, at most %d are allowed", len(c.Name), maxName)
+	}
+	if err := c.Network.Check(); err != nil {
+		return fmt.Errorf("p2pos: %w", err)
+	}
+	return nil
+}
+
+// sockets opens the node's sockets: the one given, the one address asked for,
+// or one for each address family on the same port where that is free.
+func (c *Config) sockets() ([]net.PacketConn, error) {
+	if c.PacketConn != nil {
+		return []net.PacketConn{c.PacketConn}, nil
+	}
+	if c.Listen != "" {
+		conn, err := net.ListenPacket("udp", c.Listen)
+		if err != nil {
+			return nil, fmt.Errorf("p2pos: cannot listen: %w", err)
+		}
+		return split(conn)
+	}
+	v4, err4 := net.ListenPacket("udp4", ":0")
+	if err4 != nil {
+		v6, err6 := net.ListenPacket("udp6", "[::]:0")
+		if err6 != nil {
+			return nil, fmt.Errorf("p2pos: cannot listen: %w", err4)
+		}
+		return []net.PacketConn{v6}, nil
+	}
+	return withV6(v4), nil
+}
+
+// split turns a socket that receives both families on one wildcard address
+// into one for each, so that each has its own paths.
+func split(conn net.PacketConn) ([]net.PacketConn, error) {
+	a := conn.LocalAddr().(*net.UDPAddr).AddrPort()
+	if !a.Addr().Is6() || !a.Addr().IsUnspecified() {
+		return []net.PacketConn{conn}, nil
+	}
+	conn.Close()
+	v4, err := net.ListenPacket("udp4", netip.AddrPortFrom(netip.IPv4Unspecified(), a.Port()).String())
+	if err != nil {
+		return nil, fmt.Errorf("p2pos: cannot listen: %w", err)
+	}
+	return withV6(v4), nil
+}
+
+func withV6(v4 net.PacketConn) []net.PacketConn {
+	port := v4.LocalAddr().(*net.UDPAddr).AddrPort().Port()
+	v6, err := net.ListenPacket("udp6", netip.AddrPortFrom(netip.IPv6Unspecified(), port).String())
+	if err != nil {
+		v6, err = net.ListenPacket("udp6", "[::]:0")
+	}
+	if err != nil {
+		return []net.PacketConn{v4}
+	}
+	return []net.PacketConn{v4, v6}
+}

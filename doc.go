@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: AGPL-3.0-only OR LicenseRef-P2POS-Commercial
+
+// Package p2pos puts serverless calls into an app: make a key, hand out a
+// ticket, ring someone, talk. There is no account, no operator and no
+// supernode; every node is equal.
+//
+// A Node is made with New from a Config whose zero value works. It has an
+// identity (a key on disk) and makes tickets, texts that say how to ring it:
+//
+//	n, err := p2pos.New(p2pos.Config{})
+//	ticket, err := n.Ticket(ctx, 24*time.Hour) // hand it to a friend
+//
+// The friend rings, both read and write encoded Opus frames:
+//
+//	call, err := n.Call(ctx, ticket, nil)     // returns while it rings
+//	err = call.Answered(ctx)                  // waits for the answer
+//	in, out := call.Tracks()
+//
+// and the callee takes calls from an iterator:
+//
+//	for call := range n.Incoming(ctx) { call.Answer() }
+//
+// # Concurrency
+//
+// Every method may be called from any goroutine, Close included. The app pulls
+// (Incoming, Events, In.ReadFrame); none of its code runs on the library's
+// goroutines, with the exception of Config.Policy, which has one of its own for
+// each question. A context ends the wait, not the call: calls end by HangUp,
+// Close, or the other side.
+//
+// # Errors
+//
+// Errors wrap the sentinels of this package and of identity; a failed call
+// gives a *CallError with the stage it reached. After Close methods return
+// net.ErrClosed.
+//
+// # Limits today
+//
+// Nodes find each other by tickets, directly or through a neighbour that both
+// are linked with, and pass NATs with endpoint-independent mapping. Not done
+// yet: other NATs, relays, records in the overlay, LAN discovery, remembered
+// nodes and contacts, chat, files, groups. A node holds one call at a time.
+package p2pos

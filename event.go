@@ -1,0 +1,164 @@
+// SPDX-License-Identifier: AGPL-3.0-only OR LicenseRef-P2POS-Commercial
+
+package p2pos
+
+import (
+	"context"
+	"iter"
+	"sync"
+	"time"
+
+	"github.com/p2pos/p2pos/identity"
+)
+
+// Event is one of the types below.
+type Event interface{ event() }
+
+// Joined says that the first link to another node stands: this node can be
+// found and rung. It comes again when the node had lost all links.
+type Joined struct{ Links int }
+
+// CallRinging says that an own call rings. RTT is the time from the INVITE to
+// the word that it rings.
+type CallRinging struct {
+	Call *Call
+	RTT  time.Duration
+}
+
+// CallAnswered says that a call, own or incoming, was answered.
+type CallAnswered struct{ Call *Call }
+
+// CallMedia says that the other side's first genuine media packet is here.
+type CallMedia struct{ Call *Call }
+
+// CallPath says how the other side of a call is reached from now on.
+type CallPath struct {
+	Call *Call
+	Path Path
+}
+
+// CallEnded says that a call is over; Call.Err has the reason.
+type CallEnded struct{ Call *Call }
+
+// CallMissed says that somebody called in vain.
+type CallMissed struct {
+	Peer identity.ID
+	Name string // as the caller gave it
+	When time.Time
+}
+
+func (Joined) event()       {}
+func (CallRinging) event()  {}
+func (CallAnswered) event() {}
+func (CallMedia) event()    {}
+func (CallPath) event()     {}
+func (CallEnded) event()    {}
+func (CallMissed) event()   {}
+
+// maxBacklog is how many events may wait for one reader. A reader that has
+// stopped reading loses path events first, then the oldest.
+const maxBacklog = 1024
+
+// feed hands events to any number of readers, each with a queue of its own.
+// Publishing never blocks.
+type feed[T any] struct {
+	mu      sync.Mutex // guards what follows
+	readers map[*reader[T]]struct{}
+	closed  bool
+}
+
+type reader[T any] struct {
+	mu    sync.Mutex // guards items
+	items []T
+	ready chan struct{} // capacity 1: items, or the end, may be there
+}
+
+func (f *feed[T]) publish(e T) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for r := range f.readers {
+		r.mu.Lock()
+		if len(r.items) == maxBacklog {
+			r.items = r.items[1:]
+		}
+		r.items = append(r.items, e)
+		r.mu.Unlock()
+		r.wake()
+	}
+}
+
+func (r *reader[T]) wake() {
+	select {
+	case r.ready <- struct{}{}:
+	default:
+	}
+}
+
+func (f *feed[T]) close() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.closed = true
+	for r := range f.readers {
+		r.wake()
+	}
+}
+
+// subscribe adds a reader that first gets the events in start.
+func (f *feed[T]) subscribe(start []T) *reader[T] {
+	r := &reader[T]{items: start, ready: make(chan struct{}, 1)}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.readers == nil {
+		f.readers = make(map[*reader[T]]struct{})
+	}
+	f.readers[r] = struct{}{}
+	r.wake()
+	return r
+}
+
+func (f *feed[T]) unsubscribe(r *reader[T]) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	delete(f.readers, r)
+}
+
+// next waits for an event; false when ctx or the feed has ended.
+func (f *feed[T]) next(ctx context.Context, r *reader[T]) (e T, ok bool) {
+	for {
+		r.mu.Lock()
+		if len(r.items) > 0 {
+			e, r.items = r.items[0], r.items[1:]
+			r.mu.Unlock()
+			return e, true
+		}
+		r.mu.Unlock()
+		f.mu.Lock()
+		closed := f.closed
+		f.mu.Unlock()
+		if closed {
+			return e, false
+		}
+		select {
+		case <-r.ready:
+		case <-ctx.Done():
+			return e, false
+		}
+	}
+}
+
+// all returns an iterator. The reader exists from now on, so that nothing is
+// missed between the call and the first step, and ends with ctx or the loop.
+func (f *feed[T]) all(ctx context.Context, start []T) iter.Seq[T] {
+	r := f.subscribe(start)
+	stop := context.AfterFunc(ctx, func() { f.unsubscribe(r) })
+	return func(yield func(T) bool) {
+		defer stop()
+		defer f.unsubscribe(r)
+		for {
+			e, ok := f.next(ctx, r)
+			if !ok || !yield(e) {
+				return
+			}
+		}
+	}
+}

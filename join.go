@@ -1,0 +1,186 @@
+// SPDX-License-Identifier: AGPL-3.0-only OR LicenseRef-P2POS-Commercial
+
+package p2pos
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/p2pos/p2pos/identity"
+	"github.com/p2pos/p2pos/overlay"
+)
+
+const (
+	// retryFirst and retryMost are the waits between rounds of attempts while
+	// there is no link at all; they double.
+	retryFirst = time.Second
+	retryMost  = time.Minute
+	// maxResolved bounds the addresses that one DNS name may add.
+	maxResolved = 8
+)
+
+// Join makes the node part of the network: it tries everything in Config.Join
+// at once, and returns when the first link stands. It goes on by itself
+// whenever all links are lost, until Close. With nothing to join it returns at
+// once: such a node waits for others to link to it.
+//
+// It returns ctx's error, net.ErrClosed, or, when the first round of attempts
+// has failed altogether, the errors of all entries (ErrOtherNetwork,
+// ErrOffline, those of identity for tickets); it goes on trying even then.
+func (n *Node) Join(ctx context.Context) error {
+	if len(n.cfg.Join) == 0 {
+		return n.closing(nil)
+	}
+	n.startJoin()
+	n.mu.Lock()
+	first, tried := n.first, n.tried
+	n.mu.Unlock()
+	select {
+	case <-first:
+		return nil
+	case <-tried:
+	case <-ctx.Done():
+		return n.closing(ctx.Err())
+	case <-n.ctx.Done():
+		return net.ErrClosed
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.links > 0 {
+		return nil
+	}
+	return n.closing(n.tryErr)
+}
+
+// startJoin starts the goroutine that keeps the node joined, once.
+func (n *Node) startJoin() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.joining || n.closed || len(n.cfg.Join) == 0 {
+		return
+	}
+	n.joining = true
+	n.wg.Go(n.stayJoined)
+}
+
+// stayJoined looks every now and then whether there is a link, and tries all
+// entries when there is none.
+func (n *Node) stayJoined() {
+	wait := retryFirst
+	for {
+		n.mu.Lock()
+		links := n.links
+		n.mu.Unlock()
+		if links > 0 {
+			wait = retryFirst
+		} else if err := n.round(n.ctx); err != nil {
+			n.log.Debug("not joined", "err", err)
+			n.mu.Lock()
+			n.tryErr = err
+			close(n.tried)
+			n.tried = make(chan struct{})
+			n.mu.Unlock()
+			wait = min(2*wait, retryMost)
+		}
+		select {
+		case <-time.After(wait):
+		case <-n.ctx.Done():
+			return
+		}
+	}
+}
+
+// round tries every entry of Config.Join at once. It returns nil as soon as
+// one has led to a link.
+func (n *Node) round(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	errs := make(chan error)
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer cancel()
+	for _, entry := range n.cfg.Join {
+		wg.Go(func() {
+			err := n.joinOne(ctx, entry)
+			select {
+			case errs <- err:
+			case <-ctx.Done():
+			}
+		})
+	}
+	var all []error
+	for range n.cfg.Join {
+		select {
+		case err := <-errs:
+			if err == nil {
+				return nil
+			}
+			all = append(all, err)
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return errors.Join(all...)
+}
+
+func (n *Node) joinOne(ctx context.Context, entry string) error {
+	if identity.IsTicket(entry) {
+		t, err := n.target(entry)
+		if err != nil {
+			return err
+		}
+		if t.ID == n.dev.ID() {
+			return fmt.Errorf("p2pos: join by own ticket: %w", ErrSelf)
+		}
+		for range n.ov.Reach(ctx, t) {
+			return nil
+		}
+		return fmt.Errorf("p2pos: join by the ticket of %s: %w", t.ID.Short(), ErrOffline)
+	}
+	addrs, err := resolve(ctx, entry)
+	if err != nil {
+		return fmt.Errorf("p2pos: join %q: %w", entry, err)
+	}
+	for _, a := range addrs {
+		if _, err = n.ov.Dial(ctx, a); err == nil {
+			return nil
+		}
+	}
+	switch {
+	case errors.Is(err, overlay.ErrNetwork):
+		err = ErrOtherNetwork
+	case errors.Is(err, overlay.ErrSelf):
+		err = ErrSelf
+	case errors.Is(err, overlay.ErrUnreachable):
+		err = ErrOffline
+	}
+	return fmt.Errorf("p2pos: join %q: %w", entry, err)
+}
+
+// resolve turns host:port into addresses. Numbers need no DNS.
+func resolve(ctx context.Context, entry string) ([]netip.AddrPort, error) {
+	if a, err := netip.ParseAddrPort(entry); err == nil {
+		return []netip.AddrPort{a}, nil
+	}
+	host, service, err := net.SplitHostPort(entry)
+	if err != nil {
+		return nil, fmt.Errorf("neither a ticket nor host:port: %w", err)
+	}
+	port, err := net.DefaultResolver.LookupPort(ctx, "udp", service)
+	if err != nil {
+		return nil, err
+	}
+	ips, err := net.DefaultResolver.LookupNetIP(ctx, "ip", host)
+	if err != nil {
+		return nil, err
+	}
+	var out []netip.AddrPort
+	for _, ip := range ips[:min(len(ips), maxResolved)] {
+		out = append(out, netip.AddrPortFrom(ip.Unmap(), uint16(port)))
+	}
+	return out, nil
+}

@@ -1,0 +1,373 @@
+// SPDX-License-Identifier: AGPL-3.0-only OR LicenseRef-P2POS-Commercial
+
+package p2pos
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"log/slog"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/p2pos/p2pos/identity"
+	"github.com/p2pos/p2pos/overlay"
+	"github.com/p2pos/p2pos/session"
+)
+
+// A Node is one person's place in the network, on one device. All methods may
+// be called from any goroutine.
+type Node struct {
+	cfg Config
+	log *slog.Logger
+	dev *identity.Device
+	hub *session.Hub
+	ov  *overlay.Overlay
+
+	events feed[Event]
+	calls  feed[*Call]
+
+	ctx    context.Context // ends when Close begins
+	cancel context.CancelFunc
+	wg     sync.WaitGroup
+	once   sync.Once
+	asking chan struct{} // one token for each question to Config.Policy
+
+	mu      sync.Mutex // guards what follows
+	handles map[*session.Call]*Call
+	ringing []*Call // incoming calls that nobody has answered yet
+	links   int
+	first   chan struct{}                  // closed by the first link
+	known   map[identity.ID]overlay.Target // from tickets that were used here
+	joining bool
+	tried   chan struct{} // closed, and replaced, when a round of Join has failed
+	tryErr  error         // of that round
+	closed  bool
+}
+
+const (
+	// maxKnown bounds the tickets remembered while the node runs.
+	maxKnown = 1024
+	// maxAsking bounds questions to Config.Policy that wait for their answer.
+	maxAsking = 16
+)
+
+// New opens a node: it loads or makes the identity, opens the socket and
+// accepts links at once. It does not reach out before Join or Call. Errors:
+// those of identity.Open (a damaged, newer or encrypted key store is never
+// replaced), of opening the socket, and of a Config that makes no sense.
+func New(cfg Config) (*Node, error) {
+	n, err := newNode(cfg, nil)
+	if err != nil && cfg.PacketConn != nil {
+		cfg.PacketConn.Close()
+	}
+	return n, err
+}
+
+// newNode lets tests of this package give more than one socket.
+func newNode(cfg Config, conns []net.PacketConn) (*Node, error) {
+	if err := cfg.check(); err != nil {
+		return nil, err
+	}
+	dir, err := cfg.dir()
+	if err != nil {
+		return nil, err
+	}
+	dev, err := identity.Open(dir, time.Now(), "", cfg.Passphrase)
+	if err != nil {
+		return nil, fmt.Errorf("p2pos: %w", err)
+	}
+	if conns == nil {
+		if conns, err = cfg.sockets(); err != nil {
+			return nil, err
+		}
+	}
+	n := &Node{
+		cfg: cfg, log: cfg.Logger, dev: dev,
+		handles: make(map[*session.Call]*Call),
+		known:   make(map[identity.ID]overlay.Target),
+		first:   make(chan struct{}),
+		tried:   make(chan struct{}),
+		asking:  make(chan struct{}, maxAsking),
+	}
+	if n.log == nil {
+		n.log = slog.New(slog.DiscardHandler)
+	}
+	for _, w := range dev.Warnings() {
+		n.log.Warn("identity", "err", w)
+	}
+	n.ctx, n.cancel = context.WithCancel(context.Background())
+	hc := session.Config{Self: dev, Name: cfg.Name, Logger: n.log}
+	if cfg.Policy != nil {
+		hc.Allow = n.allow
+	}
+	n.hub = session.NewHub(hc)
+	n.ov, err = overlay.New(overlay.Config{
+		Conns: conns, Network: cfg.Network, Identity: dev.ID(),
+		Secrets: []identity.Secret{dev.Reach()}, ResetKey: dev.Reset(),
+		Media: n.hub.Media, Logger: n.log,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("p2pos: %w", err)
+	}
+	n.hub.Start(n.ov)
+	n.wg.Go(n.pump)
+	return n, nil
+}
+
+// allow asks the app's policy, at most maxAsking questions at a time.
+func (n *Node) allow(from identity.ID, name string) error {
+	select {
+	case n.asking <- struct{}{}:
+		defer func() { <-n.asking }()
+		return n.cfg.Policy(Ask{Peer: from, Name: name})
+	default:
+		return errors.New("p2pos: too many questions to the policy at once")
+	}
+}
+
+// ID returns the identity's ID: the text of it is what people exchange.
+func (n *Node) ID() identity.ID { return n.dev.ID() }
+
+// NodeID returns the name under which neighbours know this node. It is new at
+// each start.
+func (n *Node) NodeID() identity.NodeID { return n.ov.Node() }
+
+// Ticket returns a text that lets its holder find and ring this node for the
+// given time, at most about a hundred years. It names where the node is now,
+// and some neighbours that can introduce it; it works as long as one of these
+// still holds. Errors: net.ErrClosed, ctx's.
+func (n *Node) Ticket(ctx context.Context, valid time.Duration) (string, error) {
+	if valid <= 0 {
+		return "", fmt.Errorf("p2pos: a ticket that is valid for %v", valid)
+	}
+	own, introducers, err := n.ov.Addresses(ctx, identity.MaxTicketIntroducers)
+	if err != nil {
+		return "", n.closing(err)
+	}
+	t := identity.Ticket{
+		ID: n.dev.ID(), Reach: n.dev.Reach(), Network: n.cfg.Network.Tag(),
+		Expires: time.Now().Add(valid), Addrs: own, Introducers: introducers,
+	}
+	text, err := t.Fit().Text()
+	if err != nil {
+		return "", fmt.Errorf("p2pos: %w", err)
+	}
+	return text, nil
+}
+
+func (n *Node) closing(err error) error {
+	if n.ctx.Err() != nil {
+		return net.ErrClosed
+	}
+	return err
+}
+
+// target reads what a user may give to Call: a ticket or an ID.
+func (n *Node) target(to string) (overlay.Target, error) {
+	if !identity.IsTicket(to) {
+		id, err := identity.ParseID(to)
+		if err != nil {
+			return overlay.Target{}, fmt.Errorf("p2pos: %w", err)
+		}
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		if t, ok := n.known[id]; ok {
+			return t, nil
+		}
+		return overlay.Target{ID: id}, nil
+	}
+	t, err := identity.ParseTicket(to, time.Now())
+	if err != nil {
+		return overlay.Target{}, fmt.Errorf("p2pos: %w", err)
+	}
+	if t.Network != n.cfg.Network.Tag() {
+		return overlay.Target{}, fmt.Errorf("%w: the ticket is not for %v", ErrOtherNetwork, n.cfg.Network)
+	}
+	target := overlay.Target{ID: t.ID, Secret: t.Reach, Addrs: t.Addrs, Introducers: t.Introducers}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if _, ok := n.known[t.ID]; ok || len(n.known) < maxKnown {
+		n.known[t.ID] = target
+	}
+	return target, nil
+}
+
+// Call rings somebody, named by a ticket, or by the ID of somebody whose
+// ticket was used before on this node or with whom a session stands. It blocks
+// while it looks for their node and returns while it rings: Call.Answered
+// waits for the answer. o may be nil. ctx ends the search, not the call.
+//
+// Errors, before anything is sent: identity.ErrNotID, *identity.TypoError and
+// the ticket errors of identity for texts that are wrong; ErrOtherNetwork.
+// Then a *CallError with ErrSelf, ErrNotFound, ErrOffline, ErrDenied, ErrBusy
+// (this node is in a call), or ctx's error; net.ErrClosed.
+func (n *Node) Call(ctx context.Context, to string, o *CallOptions) (*Call, error) {
+	t, err := n.target(to)
+	if err != nil {
+		return nil, err
+	}
+	fail := func(stage session.Stage, r session.Reason, err error) (*Call, error) {
+		return nil, &CallError{Peer: t.ID, Stage: stage.String(), Reason: r.String(), Err: err}
+	}
+	if t.ID == n.dev.ID() {
+		return fail(session.Lookup, session.Failed, ErrSelf)
+	}
+	n.startJoin()
+	c, err := n.hub.Place(ctx, t)
+	switch {
+	case err == nil:
+		return n.handle(c), nil
+	case n.ctx.Err() != nil:
+		return nil, net.ErrClosed
+	case errors.Is(err, session.ErrUnknownPeer):
+		return fail(session.Lookup, session.NotFound, ErrNotFound)
+	case errors.Is(err, session.ErrDenied):
+		return fail(session.Lookup, session.Denied, ErrDenied)
+	case errors.Is(err, session.ErrBusy):
+		return fail(session.Ring, session.Busy, fmt.Errorf("%w: this node is in a call", ErrBusy))
+	case errors.Is(err, overlay.ErrUnreachable), errors.Is(err, overlay.ErrDown):
+		return fail(session.Lookup, session.Offline, ErrOffline)
+	}
+	return fail(session.Lookup, session.Failed, err)
+}
+
+// handle returns the one Call of the app for a session's call.
+func (n *Node) handle(c *session.Call) *Call {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	h := n.handles[c]
+	if h == nil {
+		h = &Call{n: n, c: c}
+		select {
+		case <-c.Done(): // over before the app got it
+		default:
+			n.handles[c] = h
+		}
+	}
+	return h
+}
+
+// Incoming returns the calls that ring here, first those that ring already.
+// Each iterator gets every call. The iteration ends when ctx does or the node
+// is closed. A call that nobody answers rings out and counts as missed.
+func (n *Node) Incoming(ctx context.Context) iter.Seq[*Call] {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.calls.all(ctx, append([]*Call(nil), n.ringing...))
+}
+
+// Events returns what happens from now on, for display and logs. Each
+// iterator gets every event; one that stops reading loses old events after
+// 1,024. The iteration ends when ctx does or the node is closed.
+func (n *Node) Events(ctx context.Context) iter.Seq[Event] {
+	return n.events.all(ctx, nil)
+}
+
+// pump carries events from the sessions to the app's readers.
+func (n *Node) pump() {
+	for {
+		e, err := n.hub.Next(n.ctx)
+		if err != nil {
+			return
+		}
+		switch e := e.(type) {
+		case session.LinkUp:
+			n.linked(1)
+		case session.LinkDown:
+			n.linked(-1)
+		case session.CallIncoming:
+			c := n.handle(e.Call)
+			n.mu.Lock()
+			n.ringing = append(n.ringing, c)
+			n.calls.publish(c)
+			n.mu.Unlock()
+		case session.CallRinging:
+			n.events.publish(CallRinging{n.handle(e.Call), e.RTT})
+		case session.CallAnswered:
+			c := n.handle(e.Call)
+			n.quiet(c)
+			n.events.publish(CallAnswered{c})
+		case session.CallMedia:
+			n.events.publish(CallMedia{n.handle(e.Call)})
+		case session.CallPath:
+			n.events.publish(CallPath{n.handle(e.Call), pathOf(e.Path)})
+		case session.CallEnded:
+			c := n.handle(e.Call)
+			n.quiet(c)
+			n.mu.Lock()
+			delete(n.handles, e.Call)
+			n.mu.Unlock()
+			n.events.publish(CallEnded{c})
+		case session.CallMissed:
+			n.events.publish(CallMissed{Peer: e.Missed.Peer.Identity, Name: e.Missed.Name, When: e.Missed.When})
+		}
+	}
+}
+
+// quiet takes a call off the list of those that ring.
+func (n *Node) quiet(c *Call) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for i, r := range n.ringing {
+		if r == c {
+			n.ringing = append(n.ringing[:i:i], n.ringing[i+1:]...)
+			return
+		}
+	}
+}
+
+func (n *Node) linked(by int) {
+	n.mu.Lock()
+	n.links += by
+	links, joined := n.links, by > 0 && n.links == 1
+	if joined {
+		select {
+		case <-n.first:
+		default:
+			close(n.first)
+		}
+	}
+	n.mu.Unlock()
+	if joined {
+		n.events.publish(Joined{links})
+	}
+}
+
+// Shutdown hangs up every call so that the other sides hear it, and closes the
+// node. ctx bounds the politeness, not the closing.
+func (n *Node) Shutdown(ctx context.Context) error {
+	n.mu.Lock()
+	calls := make([]*Call, 0, len(n.handles))
+	for _, c := range n.handles {
+		calls = append(calls, c)
+	}
+	n.mu.Unlock()
+	for _, c := range calls {
+		c.HangUp()
+	}
+	if len(calls) > 0 {
+		n.ov.Flush(ctx)
+	}
+	return n.Close()
+}
+
+// Close ends everything now and returns when the last goroutine has. It is
+// safe to call twice. Calls that were up end without a word to the other side
+// but the end of their links.
+func (n *Node) Close() error {
+	n.once.Do(func() {
+		n.mu.Lock()
+		n.closed = true
+		n.mu.Unlock()
+		n.cancel()
+		n.ov.Close()
+		n.hub.Close()
+		n.wg.Wait()
+		n.events.close()
+		n.calls.close()
+	})
+	return nil
+}

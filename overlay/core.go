@@ -1,0 +1,295 @@
+// SPDX-License-Identifier: AGPL-3.0-only OR LicenseRef-P2POS-Commercial
+
+package overlay
+
+import (
+	"cmp"
+	"math/rand/v2"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/p2pos/p2pos/identity"
+	"github.com/p2pos/p2pos/internal/sock"
+	"github.com/p2pos/p2pos/nat"
+)
+
+// core is everything the loop owns: peers with their path machines, the
+// introducer, open questions. It starts no goroutine and reads no clock; the
+// loop calls it with the time, and it acts through o (socket, events, tasks).
+type core struct {
+	o       *Overlay
+	rng     *rand.Rand
+	peers   map[identity.NodeID]*Peer
+	order   []*Peer // peers in order of arrival: map order must not reach the wire
+	intro   *introducer
+	asks    map[uint32]*ask
+	seq     uint32
+	base    nat.Cred // see askCred
+	secrets []identity.Secret
+	mytags  map[tag]identity.Secret
+	hour    uint64 // for which mytags were made
+}
+
+const (
+	// maxPeers bounds what strangers can make this node hold: ≤ 110 links are
+	// the plan at 10⁶ nodes (design §6), the rest is handshakes and lobbies.
+	maxPeers = 512
+	// introducedLife is how long an introduced peer may take to link.
+	introducedLife = 15 * time.Second
+	// deadAfter is how long a peer without any working path is kept.
+	deadAfter = 60 * time.Second
+	// mediaTick is how often genuine media is reported to the paths while a
+	// call runs: a fraction of the 100 ms after which silence counts.
+	mediaTick = 20 * time.Millisecond
+	// drainTime is how long the loser of two links stays readable (design §4).
+	drainTime = 5 * time.Second
+)
+
+func (c *core) Advance(now time.Time) {
+	c.intro.advance(now)
+	for _, p := range slices.Clone(c.order) {
+		s := &p.state
+		if s.media {
+			c.hearMedia(now, p)
+		}
+		if s.paths != nil {
+			s.paths.Advance(now)
+		}
+		switch {
+		case !s.linked && s.refs == 0 && !s.expires.IsZero() && !now.Before(s.expires):
+			c.drop(now, p)
+		case !s.down.IsZero() && now.Sub(s.down) >= deadAfter:
+			if l := p.link.Load(); l != nil {
+				l.close(codeBye, "no path")
+			}
+			s.down = time.Time{}
+		}
+	}
+	for id, a := range c.asks {
+		if !now.Before(a.expires) {
+			delete(c.asks, id)
+		}
+	}
+	if h := identity.Hour(now); h != c.hour && len(c.secrets) > 0 {
+		c.retag(now)
+	}
+}
+
+func (c *core) Deadline() time.Time {
+	d := c.intro.deadline()
+	for _, p := range c.order {
+		s := &p.state
+		if s.paths != nil {
+			d = earlier(d, s.paths.Deadline())
+		}
+		if s.media {
+			d = earlier(d, s.heard.Add(mediaTick))
+		}
+		if !s.linked {
+			d = earlier(d, s.expires)
+		}
+		if !s.down.IsZero() {
+			d = earlier(d, s.down.Add(deadAfter))
+		}
+	}
+	for _, a := range c.asks {
+		d = earlier(d, a.expires)
+	}
+	if len(c.secrets) > 0 {
+		d = earlier(d, time.Unix(int64(c.hour+1)*3600, 0))
+	}
+	return d
+}
+
+// earlier returns the earlier of two deadlines, zero meaning none.
+func earlier(a, b time.Time) time.Time {
+	if a.IsZero() || (!b.IsZero() && b.Before(a)) {
+		return b
+	}
+	return a
+}
+
+// drain carries out what the machines want done. The loop calls it after
+// every input.
+func (c *core) drain(now time.Time) {
+	for _, p := range slices.Clone(c.order) {
+		if p.state.paths != nil {
+			c.drainPaths(now, p)
+		}
+	}
+}
+
+func (c *core) drainPaths(now time.Time, p *Peer) {
+	s := &p.state
+	for {
+		e, ok := s.paths.NextEvent()
+		if !ok {
+			break
+		}
+		switch e := e.(type) {
+		case nat.Bound:
+			p.sock.Bind(e.Path)
+		case nat.Unbound:
+			p.sock.Unbind(e.Path)
+		case nat.Reflexive:
+			c.seenAt(p, e.Local, e.Addr)
+		case nat.Up:
+			s.down = time.Time{}
+			c.route(p)
+			if e.Again {
+				p.sock.Replay(e.Path, replayPackets)
+			}
+			c.o.log.Debug("path up", "peer", p.node, "remote", e.Path.Remote)
+			if !s.linked && !s.dialing && len(s.asked) > 0 {
+				c.redial(p)
+			}
+		case nat.Switched:
+			c.route(p)
+			n := 0
+			if e.Replay {
+				n = p.sock.Replay(e.To, replayPackets)
+			}
+			c.o.log.Debug("path switched", "peer", p.node, "from", e.From.Remote, "to", e.To.Remote, "why", e.Why, "replayed", n)
+		case nat.Doubt, nat.Cleared:
+			c.route(p)
+		case nat.Down:
+			s.down = now
+			c.announce(p)
+			c.o.log.Debug("no path", "peer", p.node)
+		}
+	}
+	for {
+		d, ok := s.paths.Poll()
+		if !ok {
+			break
+		}
+		if err := c.o.sock.WriteTo(d.Path, d.B); err != nil {
+			c.o.log.Debug("probe not sent", "peer", p.node, "remote", d.Path.Remote, "err", err)
+		}
+	}
+}
+
+// replayPackets is how many of the last packets are sent again on a new path
+// (design §4: the last 4–8; measured stall 115 ms instead of 3 s).
+const replayPackets = 8
+
+// route tells the socket where packets to p go from now on.
+func (c *core) route(p *Peer) {
+	primary, also, ok := p.state.paths.Active()
+	if !ok {
+		return
+	}
+	p.sock.Use(primary, also...)
+	p.state.active = primary
+	c.announce(p)
+}
+
+// announce publishes the path as it is now, and as an event when it changed.
+func (c *core) announce(p *Peer) {
+	s := &p.state
+	i := PathInfo{Up: s.down.IsZero(), Remote: s.active.Remote, Local: c.o.sock.LocalAddr(s.active.Local)}
+	if s.paths != nil {
+		for _, q := range s.paths.Snapshot() {
+			if q.Path == s.active {
+				i.Kind, i.RTT = q.Kind, q.RTT
+			}
+		}
+	}
+	old := p.path.Swap(&i)
+	if s.linked && (old == nil || old.Up != i.Up || old.Remote != i.Remote || old.Local != i.Local || old.Kind != i.Kind) {
+		c.o.events.push(PathChanged{p, i})
+	}
+}
+
+func (c *core) setMedia(now time.Time, p *Peer, on bool) {
+	s := &p.state
+	if s.media == on {
+		return
+	}
+	s.media, s.heard = on, now
+	if s.paths != nil {
+		s.paths.SetMedia(now, on)
+	}
+}
+
+// hearMedia passes on what the socket's readers saw, a few times while the
+// silence limit runs, instead of an input for each packet.
+func (c *core) hearMedia(now time.Time, p *Peer) {
+	s := &p.state
+	if now.Sub(s.heard) < mediaTick {
+		return
+	}
+	s.heard = now
+	if s.paths == nil {
+		return
+	}
+	if at := p.sock.Heard(s.active); !at.IsZero() && now.Sub(at) <= mediaTick {
+		s.paths.Heard(now, s.active)
+	}
+	for _, q := range s.paths.Snapshot() {
+		if q.Path == s.active {
+			i := p.Path()
+			i.RTT = q.RTT
+			p.path.Store(&i)
+		}
+	}
+}
+
+// probe takes a STUN message whose tag belongs to p.
+func (c *core) probe(now time.Time, p *Peer, path sock.Path, b []byte) {
+	if p.state.paths == nil || !p.state.paths.Receive(now, path, b) {
+		c.o.badProbes.Add(1)
+	}
+}
+
+// socketDown is called once when one of the node's own sockets is gone.
+func (c *core) socketDown(now time.Time, local int) {
+	for _, p := range c.order {
+		if p.state.paths != nil {
+			p.state.paths.SocketDown(now, local)
+		}
+	}
+}
+
+// seenAt notes the outside address that a peer reports.
+func (c *core) seenAt(p *Peer, local int, a netip.AddrPort) {
+	i := 0
+	if a.Addr().Is6() {
+		i = 1
+	}
+	p.state.outside[i] = outside{local, a}
+}
+
+// addresses returns where others may reach this node, best first: what most
+// peers see, then the interfaces' own addresses.
+func (c *core) addresses() []netip.AddrPort {
+	votes := make(map[netip.AddrPort]int)
+	for _, p := range c.order {
+		for _, o := range p.state.outside {
+			if o.addr.IsValid() {
+				votes[o.addr]++
+			}
+		}
+	}
+	out := make([]netip.AddrPort, 0, maxCandidates)
+	for a := range votes {
+		out = append(out, a)
+	}
+	slices.SortFunc(out, func(a, b netip.AddrPort) int {
+		return cmp.Or(cmp.Compare(votes[b], votes[a]), a.Compare(b))
+	})
+	if len(out) > maxOutside {
+		out = out[:maxOutside]
+	}
+	for _, a := range c.o.hosts() {
+		if !slices.Contains(out, a) && len(out) < maxCandidates {
+			out = append(out, a)
+		}
+	}
+	return out
+}
+
+// maxOutside bounds how many outside addresses are offered: behind an
+// endpoint-dependent NAT every peer sees another one.
+const maxOutside = 3

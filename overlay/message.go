@@ -1,0 +1,289 @@
+// SPDX-License-Identifier: AGPL-3.0-only OR LicenseRef-P2POS-Commercial
+
+package overlay
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net/netip"
+
+	"github.com/p2pos/p2pos/internal/wire"
+)
+
+// Control frames travel on the one control stream of a link:
+//
+//	 0        1                 3
+//	+--------+--------+--------+----------------- - -
+//	| type   | length (16)     | body, ≤ 4,096 bytes
+//	+--------+--------+--------+----------------- - -
+//
+// The bodies are drawn in design/001-wire.md. Unknown types are skipped.
+const (
+	frameHello        = 0x01
+	frameBye          = 0x02
+	frameCandidates   = 0x03
+	frameRegister     = 0x10
+	frameIntroduce    = 0x11
+	frameIntroduction = 0x12
+	frameReply        = 0x13
+	frameSession      = 0x20
+)
+
+// MaxBody bounds the body of a control frame (design §6: messages of at most
+// 4 KiB on link streams).
+const MaxBody = 4096
+
+const (
+	frameHeader = 3
+
+	// maxTags is 16 reach secrets (one permanent, 15 of one-use tickets) for
+	// three hours each.
+	maxTags = 48
+	// maxCandidates is what an offer may name: every useful interface of a
+	// laptop and what its NATs add, and no list for a scanner.
+	maxCandidates = 8
+	// maxSealedOffer bounds an offer before it is opened.
+	maxSealedOffer = 1024
+)
+
+var errFrame = errors.New("overlay: malformed control frame")
+
+// appendFrame appends a whole control frame. It panics on an oversized body:
+// callers check theirs, the network never gets here.
+func appendFrame(b []byte, typ byte, body []byte) []byte {
+	if len(body) > MaxBody {
+		panic(fmt.Sprintf("overlay: body of %d bytes", len(body)))
+	}
+	return wire.AppendVec16(append(b, typ), body)
+}
+
+// readFrame reads one control frame. The body is allocated only once its
+// length is known and allowed, so an idle link holds no buffer.
+func readFrame(r io.Reader) (typ byte, body []byte, err error) {
+	var h [frameHeader]byte
+	if _, err := io.ReadFull(r, h[:]); err != nil {
+		return 0, nil, err
+	}
+	n := int(binary.BigEndian.Uint16(h[1:]))
+	if n > MaxBody {
+		return 0, nil, fmt.Errorf("%w: %d bytes", errFrame, n)
+	}
+	body = make([]byte, n)
+	if _, err := io.ReadFull(r, body); err != nil {
+		return 0, nil, err
+	}
+	return h[0], body, nil
+}
+
+// hello is the first frame of each side of a link.
+type hello struct {
+	major, minor uint8
+	proof        [32]byte
+	caps         uint32
+	tag          [8]byte  // put this into the USERNAME of probes to me
+	key          [32]byte // and sign them with this
+	observed     netip.AddrPort
+}
+
+const (
+	versionMajor = 1
+	versionMinor = 0
+)
+
+func (h *hello) append(b []byte) []byte {
+	b = append(b, h.major, h.minor)
+	b = wire.AppendField(b, 1, h.proof[:])
+	b = wire.AppendField(b, 2, binary.BigEndian.AppendUint32(nil, h.caps))
+	b = wire.AppendField(b, 3, h.tag[:])
+	b = wire.AppendField(b, 4, h.key[:])
+	if h.observed.IsValid() {
+		b = wire.AppendField(b, 5, appendAddr(nil, h.observed))
+	}
+	return b
+}
+
+// parseHello decodes a HELLO. A major version that we do not know is an
+// *VersionError, whatever else the frame holds.
+func parseHello(b []byte) (h hello, err error) {
+	r := wire.NewReader(b)
+	h.major, h.minor = r.U8(), r.U8()
+	if r.Err() != nil {
+		return h, fmt.Errorf("%w: hello: %w", errFrame, r.Err())
+	}
+	if h.major != versionMajor {
+		return h, &VersionError{Theirs: h.major, Ours: versionMajor}
+	}
+	var have uint8
+	err = wire.Fields(r.Rest(), func(tag uint8, v []byte) error {
+		switch tag {
+		case 1:
+			have |= 1
+			return fixed(h.proof[:], v)
+		case 2:
+			if len(v) != 4 {
+				return errFrame
+			}
+			h.caps = binary.BigEndian.Uint32(v)
+		case 3:
+			have |= 2
+			return fixed(h.tag[:], v)
+		case 4:
+			have |= 4
+			return fixed(h.key[:], v)
+		case 5:
+			r := wire.NewReader(v)
+			h.observed = readAddr(r)
+			return r.Done()
+		}
+		return nil
+	})
+	if err == nil && have != 7 {
+		err = errFrame
+	}
+	if err != nil {
+		return hello{}, fmt.Errorf("overlay: hello: %w", err)
+	}
+	return h, nil
+}
+
+func fixed(dst, v []byte) error {
+	if len(v) != len(dst) {
+		return errFrame
+	}
+	copy(dst, v)
+	return nil
+}
+
+// tag names a reach secret for one hour (identity.ReachTag).
+type tag [16]byte
+
+// introduction is the body of INTRODUCE, INTRODUCTION (with a tag) and REPLY
+// (without).
+type introduction struct {
+	request uint32
+	tag     tag
+	offer   []byte // sealed; empty in a REPLY = not here
+}
+
+func (i *introduction) append(b []byte, withTag bool) []byte {
+	b = wire.AppendField(b, 1, binary.BigEndian.AppendUint32(nil, i.request))
+	n := uint8(2)
+	if withTag {
+		b = wire.AppendField(b, 2, i.tag[:])
+		n = 3
+	}
+	return wire.AppendField(b, n, i.offer)
+}
+
+func parseIntroduction(b []byte, withTag bool) (i introduction, err error) {
+	offerField, have, want := uint8(2), 0, 2
+	if withTag {
+		offerField, want = 3, 3
+	}
+	err = wire.Fields(b, func(tag uint8, v []byte) error {
+		switch {
+		case tag == 1:
+			have++
+			if len(v) != 4 {
+				return errFrame
+			}
+			i.request = binary.BigEndian.Uint32(v)
+		case tag == 2 && withTag:
+			have++
+			return fixed(i.tag[:], v)
+		case tag == offerField:
+			have++
+			if len(v) > maxSealedOffer {
+				return errFrame
+			}
+			i.offer = v
+		}
+		return nil
+	})
+	if err == nil && have != want {
+		err = errFrame
+	}
+	if err != nil {
+		return introduction{}, fmt.Errorf("overlay: introduction: %w", err)
+	}
+	return i, nil
+}
+
+func appendTags(b []byte, tags []tag) []byte {
+	v := make([]byte, 0, len(tags)*len(tag{}))
+	for _, t := range tags {
+		v = append(v, t[:]...)
+	}
+	return wire.AppendField(b, 1, v)
+}
+
+func parseTags(b []byte) (tags []tag, err error) {
+	err = wire.Fields(b, func(f uint8, v []byte) error {
+		if f != 1 {
+			return nil
+		}
+		if len(v)%len(tag{}) != 0 || len(v) > maxTags*len(tag{}) {
+			return errFrame
+		}
+		for r := wire.NewReader(v); r.Len() > 0; {
+			var t tag
+			r.Fixed(t[:])
+			tags = append(tags, t)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("overlay: register: %w", err)
+	}
+	return tags, nil
+}
+
+func appendCandidates(b []byte, addrs []netip.AddrPort) []byte {
+	var v []byte
+	for _, a := range addrs {
+		v = appendAddr(v, a)
+	}
+	return wire.AppendField(b, 1, v)
+}
+
+func parseCandidates(b []byte) (addrs []netip.AddrPort, err error) {
+	err = wire.Fields(b, func(f uint8, v []byte) error {
+		if f != 1 {
+			return nil
+		}
+		for r := wire.NewReader(v); r.Len() > 0; {
+			a := readAddr(r)
+			if r.Err() != nil || len(addrs) == maxCandidates {
+				return errFrame
+			}
+			addrs = append(addrs, a)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("overlay: candidates: %w", err)
+	}
+	return addrs, nil
+}
+
+// appendAddr appends a vec8 of IP (4 or 16 bytes) and port.
+func appendAddr(b []byte, a netip.AddrPort) []byte {
+	ip := a.Addr().Unmap().AsSlice()
+	b = append(b, byte(len(ip)+2))
+	b = append(b, ip...)
+	return binary.BigEndian.AppendUint16(b, a.Port())
+}
+
+// readAddr returns the zero AddrPort when the input is no address; zones
+// cannot be expressed.
+func readAddr(r *wire.Reader) netip.AddrPort {
+	v := r.Vec8()
+	if len(v) != 6 && len(v) != 18 {
+		r.Bytes(-1) // poison the cursor
+		return netip.AddrPort{}
+	}
+	ip, _ := netip.AddrFromSlice(v[:len(v)-2])
+	return netip.AddrPortFrom(ip.Unmap(), binary.BigEndian.Uint16(v[len(v)-2:]))
+}

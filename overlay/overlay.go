@@ -1,0 +1,438 @@
+// SPDX-License-Identifier: AGPL-3.0-only OR LicenseRef-P2POS-Commercial
+
+package overlay
+
+import (
+	"context"
+	"crypto/ed25519"
+	"crypto/rand"
+	"crypto/tls"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"log/slog"
+	mrand "math/rand/v2"
+	"net"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/quic-go/quic-go"
+
+	"github.com/p2pos/p2pos/identity"
+	"github.com/p2pos/p2pos/internal/drive"
+	"github.com/p2pos/p2pos/internal/sock"
+	"github.com/p2pos/p2pos/nat"
+)
+
+// Config configures an Overlay. Conns is required.
+type Config struct {
+	// Conns are the node's sockets, at most one for each address family in a
+	// normal node. The overlay owns them from New on.
+	Conns []net.PacketConn
+	// Network is the network whose nodes may link; zero is the public one.
+	Network identity.Network
+	// Identity is whose reach tags are registered with neighbours.
+	Identity identity.ID
+	// Secrets are the reach secrets under which this node can be found.
+	Secrets []identity.Secret
+	// ResetKey is the installation's stateless reset key (RFC 9000 §10.3).
+	ResetKey [32]byte
+	// Media takes SRTP and SRTCP packets on a socket reader's goroutine: it
+	// must not block nor keep b. It reports whether the packet was genuine.
+	Media func(b []byte) bool
+	// Logger is silent when nil.
+	Logger *slog.Logger
+}
+
+// An Overlay is a node's place in the network: its socket, its links to other
+// nodes, and what it does for them. All methods may be called from anywhere.
+type Overlay struct {
+	cfg        Config
+	log        *slog.Logger
+	public     ed25519.PublicKey
+	self       identity.NodeID
+	cert       tls.Certificate
+	networkKey [32]byte
+
+	sock    *sock.Socket
+	tr      *quic.Transport
+	ln      *quic.Listener
+	loop    *drive.Loop
+	core    *core    // owned by loop
+	tags    sync.Map // [8]byte → *Peer: probe requests for unknown tags stop in the reader
+	handles sync.Map // [4]byte → *Peer: likewise for answers to probes (nat.Paths.Handle)
+	events  *queue
+	tasks   tasks
+	ctx     context.Context // ends when Close begins
+	cancel  context.CancelFunc
+	once    sync.Once
+
+	shaking   chan struct{} // one token for each incoming handshake
+	badFrames atomic.Uint64
+	badProbes atomic.Uint64
+	refused   atomic.Uint64
+}
+
+// maxShaking bounds incoming handshakes at one time: each costs about 3 ms of
+// processor and 40 KiB.
+const maxShaking = 64
+
+// New opens a node's overlay with a fresh node key and starts to accept links.
+func New(cfg Config) (*Overlay, error) {
+	if len(cfg.Conns) == 0 {
+		return nil, errors.New("overlay: no socket given")
+	}
+	public, key, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		return nil, fmt.Errorf("overlay: node key: %w", err)
+	}
+	o := &Overlay{
+		cfg: cfg, log: cfg.Logger, public: public, self: identity.NodeIDOf(public),
+		networkKey: cfg.Network.Key(), events: newQueue(), shaking: make(chan struct{}, maxShaking),
+	}
+	if o.log == nil {
+		o.log = slog.New(slog.DiscardHandler)
+	}
+	if o.cert, err = nodeCertificate(key); err != nil {
+		return nil, err
+	}
+	o.ctx, o.cancel = context.WithCancel(context.Background())
+	var seed [24]byte
+	rand.Read(seed[:])
+	o.core = &core{
+		o:     o,
+		rng:   mrand.New(mrand.NewPCG(binary.BigEndian.Uint64(seed[:]), binary.BigEndian.Uint64(seed[8:]))),
+		peers: make(map[identity.NodeID]*Peer),
+		asks:  make(map[uint32]*ask),
+		intro: newIntroducer(binary.BigEndian.Uint32(seed[16:])),
+		base:  nat.NewCred(), secrets: cfg.Secrets,
+	}
+	o.core.retag(time.Now())
+	o.loop = drive.New(o.core, o.core.drain)
+	o.sock = sock.Open(sock.Config{
+		Conns: cfg.Conns,
+		STUN:  o.stun,
+		Media: func(_ sock.Path, b []byte) bool { return cfg.Media != nil && cfg.Media(b) },
+		Down: func(local int, err error) {
+			o.log.Warn("socket gone", "local", local, "err", err)
+			o.loop.Do(o.ctx, func(now time.Time) { o.core.socketDown(now, local) })
+		},
+	})
+	reset := quic.StatelessResetKey(cfg.ResetKey)
+	o.tr = &quic.Transport{
+		Conn:                o.sock.QUIC(),
+		ConnectionIDLength:  8,
+		StatelessResetKey:   &reset,
+		VerifySourceAddress: func(net.Addr) bool { return o.sock.Provisional() > retryAbove },
+	}
+	if o.ln, err = o.tr.Listen(tlsConfig(o.cert, o.self, nil), quicConfig()); err != nil {
+		o.loop.Close()
+		o.sock.Close()
+		return nil, fmt.Errorf("overlay: listen: %w", err)
+	}
+	o.tasks.run(o.accept)
+	return o, nil
+}
+
+// Node returns this node's ID. It is new at each start.
+func (o *Overlay) Node() identity.NodeID { return o.self }
+
+// LocalAddrs returns the addresses of the node's sockets.
+func (o *Overlay) LocalAddrs() []netip.AddrPort {
+	out := make([]netip.AddrPort, len(o.cfg.Conns))
+	for i := range out {
+		out[i] = o.sock.LocalAddr(i)
+	}
+	return out
+}
+
+// Next returns the next event. It blocks until there is one, ctx ends, or the
+// overlay is closed (net.ErrClosed). Only one goroutine should call it.
+func (o *Overlay) Next(ctx context.Context) (Event, error) { return o.events.next(ctx) }
+
+// Addresses returns where others may reach this node, best first, and the
+// addresses of up to n neighbours that can introduce it.
+func (o *Overlay) Addresses(ctx context.Context, n int) (own, introducers []netip.AddrPort, err error) {
+	err = o.loop.Do(ctx, func(time.Time) {
+		own = o.core.addresses()
+		for _, p := range o.core.order {
+			if i := p.Path(); p.state.linked && i.Up && i.Remote.IsValid() && len(introducers) < n {
+				introducers = append(introducers, i.Remote)
+			}
+		}
+	})
+	return own, introducers, err
+}
+
+// Peers returns the nodes with which a link stands, oldest first.
+func (o *Overlay) Peers(ctx context.Context) (peers []*Peer, err error) {
+	err = o.loop.Do(ctx, func(time.Time) {
+		for _, p := range o.core.order {
+			if p.state.linked {
+				peers = append(peers, p)
+			}
+		}
+	})
+	return peers, err
+}
+
+// Dial opens a link to whatever node answers at an address. It returns the
+// peer that is there, also when a link to it stood already. Errors: ErrSelf,
+// ErrNetwork, *VersionError, ErrUnreachable, net.ErrClosed, or ctx's.
+func (o *Overlay) Dial(ctx context.Context, addr netip.AddrPort) (*Peer, error) {
+	paths := o.pathsTo(addr)
+	if len(paths) == 0 {
+		return nil, fmt.Errorf("%w: no socket for %v", ErrUnreachable, addr)
+	}
+	ctx, cancel := context.WithTimeout(ctx, dialTime)
+	defer cancel()
+	sp := o.sock.NewPeer()
+	if sp == nil {
+		return nil, ErrCongested
+	}
+	sp.Bind(paths[0])
+	sp.Use(paths[0])
+	l, err := o.dial(ctx, sp, paths[0], nil)
+	if err != nil {
+		sp.Close()
+		var idle *quic.IdleTimeoutError
+		if errors.As(err, &idle) || (errors.Is(err, context.DeadlineExceeded) && ctx.Err() != nil) {
+			return nil, fmt.Errorf("%w: no answer from %v", ErrUnreachable, addr)
+		}
+		return nil, err
+	}
+	return l.peer, nil
+}
+
+// dial opens a link over a socket peer. via is the path it uses, zero when the
+// path machine knows already.
+func (o *Overlay) dial(ctx context.Context, sp *sock.Peer, via sock.Path, want *identity.NodeID) (*Link, error) {
+	conn, err := o.tr.Dial(ctx, sp.Addr(), tlsConfig(o.cert, o.self, want), quicConfig())
+	if err != nil {
+		return nil, o.closedOr(linkError(err))
+	}
+	l, err := o.shake(ctx, conn, via, sp, true)
+	if err != nil {
+		code, text := helloFailure(err)
+		conn.CloseWithError(quic.ApplicationErrorCode(code), text)
+		return nil, o.closedOr(linkError(err))
+	}
+	return l, o.start(l, via)
+}
+
+func (o *Overlay) closedOr(err error) error {
+	if o.ctx.Err() != nil {
+		return net.ErrClosed
+	}
+	return err
+}
+
+// start adopts a link and begins to read it.
+func (o *Overlay) start(l *Link, via sock.Path) error {
+	l.since = time.Now()
+	err := o.loop.Do(o.ctx, func(now time.Time) { o.core.adopt(now, l, via) })
+	o.release(l.peer)
+	if err != nil || !o.tasks.run(func() { o.serve(l) }) {
+		l.close(codeBye, "closing")
+		return net.ErrClosed
+	}
+	return nil
+}
+
+// serve reads a link to its end.
+func (o *Overlay) serve(l *Link) {
+	err := l.read(o.ctx)
+	bye := errors.Is(err, errBye)
+	var app *quic.ApplicationError
+	if errors.As(err, &app) {
+		bye = bye || app.ErrorCode == codeBye || app.ErrorCode == codeDouble
+	}
+	o.log.Debug("link ended", "peer", l.peer.node, "err", err)
+	if errors.Is(err, errFrame) {
+		o.badFrames.Add(1)
+		l.close(codeProtocol, "malformed frame")
+	} else {
+		l.close(codeBye, "")
+	}
+	o.loop.Do(context.Background(), func(now time.Time) { o.core.lost(now, l, bye) })
+}
+
+// accept takes incoming connections until the listener closes.
+func (o *Overlay) accept() {
+	for {
+		conn, err := o.ln.Accept(o.ctx)
+		if err != nil {
+			return
+		}
+		select {
+		case o.shaking <- struct{}{}:
+		default:
+			o.refused.Add(1)
+			conn.CloseWithError(codeRefused, "busy")
+			continue
+		}
+		if !o.tasks.run(func() { o.welcome(conn) }) {
+			conn.CloseWithError(codeBye, "closing")
+		}
+	}
+}
+
+// welcome runs the listener's side of a link handshake.
+func (o *Overlay) welcome(conn *quic.Conn) {
+	defer func() { <-o.shaking }()
+	sp := o.sock.PeerAt(conn.RemoteAddr())
+	if sp == nil { // expired while quic-go was shaking hands
+		conn.CloseWithError(codeRefused, "too slow")
+		return
+	}
+	via, _, _ := sp.Route()
+	l, err := o.shake(o.ctx, conn, via, sp, false)
+	if err != nil {
+		o.refused.Add(1)
+		o.log.Debug("link refused", "remote", via.Remote, "err", err)
+		code, text := helloFailure(err)
+		conn.CloseWithError(quic.ApplicationErrorCode(code), text)
+		return
+	}
+	if err := o.start(l, via); err != nil {
+		o.log.Debug("link not started", "err", err)
+	}
+}
+
+// stun takes filtered STUN messages on a reader's goroutine. Only messages
+// that name a tag of ours get as far as the loop.
+func (o *Overlay) stun(path sock.Path, b []byte) {
+	tag, request, ok := nat.ProbeTag(b)
+	var p any
+	switch {
+	case request:
+		p, ok = o.tags.Load(tag)
+	case ok:
+		id, _ := nat.TxID(b)
+		p, ok = o.handles.Load([4]byte(id[:4]))
+	}
+	if !ok {
+		o.badProbes.Add(1)
+		return
+	}
+	c := append([]byte(nil), b...)
+	o.loop.Post(func(now time.Time) { o.core.probe(now, p.(*Peer), path, c) })
+}
+
+func (o *Overlay) reserve(ctx context.Context, node identity.NodeID, key ed25519.PublicKey, sp *sock.Peer) (p *Peer, err error) {
+	if e := o.loop.Do(ctx, func(time.Time) { p, err = o.core.reserve(node, key, sp, nat.NewCred()) }); e != nil {
+		return nil, e
+	}
+	return p, err
+}
+
+func (o *Overlay) release(p *Peer) {
+	o.loop.Do(context.Background(), func(now time.Time) { o.core.release(now, p) })
+}
+
+// pathsTo returns the ways to an address: one for each socket of its family.
+func (o *Overlay) pathsTo(a netip.AddrPort) (paths []sock.Path) {
+	if !a.IsValid() || a.Port() == 0 || a.Addr().IsUnspecified() || a.Addr().IsMulticast() {
+		return nil
+	}
+	a = netip.AddrPortFrom(a.Addr().Unmap(), a.Port())
+	for i := range o.cfg.Conns {
+		if o.sock.LocalAddr(i).Addr().Unmap().Is4() == a.Addr().Is4() {
+			paths = append(paths, sock.Path{Local: i, Remote: a})
+		}
+	}
+	return paths
+}
+
+// hosts returns the addresses of the node's own interfaces.
+func (o *Overlay) hosts() (out []netip.AddrPort) {
+	for i := range o.cfg.Conns {
+		cs, err := nat.Hosts(o.sock.LocalAddr(i))
+		if err != nil {
+			o.log.Debug("interfaces not listed", "err", err)
+		}
+		for _, c := range cs {
+			out = append(out, c.Addr)
+		}
+	}
+	return out
+}
+
+// Status is a snapshot of what the overlay holds and has refused.
+type Status struct {
+	Links   int
+	Dropped map[string]uint64 // datagrams and frames not taken, by reason
+}
+
+// Status returns a snapshot.
+func (o *Overlay) Status(ctx context.Context) (s Status, err error) {
+	s.Dropped = o.sock.Dropped()
+	s.Dropped["probe"] = o.badProbes.Load()
+	s.Dropped["frame"] = o.badFrames.Load()
+	s.Dropped["link"] = o.refused.Load()
+	err = o.loop.Do(ctx, func(time.Time) {
+		for _, p := range o.core.order {
+			if p.state.linked {
+				s.Links++
+			}
+		}
+	})
+	return s, err
+}
+
+// Flush waits until every queued frame was written and had the time to
+// arrive, or ctx ends.
+func (o *Overlay) Flush(ctx context.Context) {
+	peers, err := o.Peers(ctx)
+	if err != nil {
+		return
+	}
+	var wait time.Duration
+	for _, p := range peers {
+		l := p.link.Load()
+		if l == nil {
+			continue
+		}
+		for !l.idle() {
+			select {
+			case <-time.After(flushTick):
+			case <-ctx.Done():
+				return
+			}
+		}
+		wait = max(wait, l.conn.ConnectionStats().SmoothedRTT)
+	}
+	select {
+	case <-time.After(min(wait+flushTick, flushMost)):
+	case <-ctx.Done():
+	}
+}
+
+const (
+	flushTick = 5 * time.Millisecond
+	flushMost = 500 * time.Millisecond
+)
+
+// Close says bye on every link, closes the sockets and waits for every
+// goroutine. It is safe to call twice.
+func (o *Overlay) Close() error {
+	o.once.Do(func() {
+		o.loop.Do(context.Background(), func(time.Time) {
+			for _, p := range o.core.order {
+				if l := p.link.Load(); l != nil {
+					l.close(codeBye, "shut down")
+				}
+			}
+		})
+		o.cancel()
+		o.events.close()
+		o.ln.Close()
+		o.tr.Close()
+		o.sock.Close()
+		o.tasks.close()
+		o.loop.Close()
+	})
+	return nil
+}

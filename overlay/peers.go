@@ -1,0 +1,286 @@
+// SPDX-License-Identifier: AGPL-3.0-only OR LicenseRef-P2POS-Commercial
+
+package overlay
+
+import (
+	"bytes"
+	"context"
+	"crypto/ed25519"
+	"slices"
+	"time"
+
+	"github.com/p2pos/p2pos/identity"
+	"github.com/p2pos/p2pos/internal/sock"
+	"github.com/p2pos/p2pos/nat"
+)
+
+// reserve returns the peer for a node whose key TLS has proved, or that an
+// opened offer names, and holds it. sp is the socket peer of a connection to
+// it; where the node is known already, sp becomes an alias of what it has.
+func (c *core) reserve(node identity.NodeID, key ed25519.PublicKey, sp *sock.Peer, mine nat.Cred) (*Peer, error) {
+	p := c.peers[node]
+	if p == nil {
+		if len(c.peers) >= maxPeers {
+			return nil, ErrCongested
+		}
+		if sp == nil {
+			if sp = c.o.sock.NewPeer(); sp == nil {
+				return nil, ErrCongested
+			}
+		} else {
+			sp = sp.Confirm(nil)
+		}
+		p = &Peer{o: c.o, node: node, key: keyOf(key), sock: sp, mine: mine}
+		c.peers[node] = p
+		c.order = append(c.order, p)
+		c.o.tags.Store(p.mine.Tag, p)
+	} else if sp != nil && sp != p.sock {
+		sp.Confirm(p.sock)
+	}
+	p.state.refs++
+	return p, nil
+}
+
+// release undoes one reserve.
+func (c *core) release(now time.Time, p *Peer) {
+	p.state.refs--
+	if p.state.refs <= 0 && !p.state.linked && p.state.expires.IsZero() && c.peers[p.node] == p {
+		c.drop(now, p)
+	}
+}
+
+// drop forgets a peer without link.
+func (c *core) drop(now time.Time, p *Peer) {
+	for _, a := range p.state.asked {
+		a.done(nil)
+	}
+	p.state.asked = nil
+	c.o.tags.Delete(p.mine.Tag)
+	if p.state.paths != nil {
+		c.o.handles.Delete(p.state.paths.Handle())
+	}
+	delete(c.peers, p.node)
+	c.order = slices.DeleteFunc(c.order, func(q *Peer) bool { return q == p })
+	c.intro.forget(p.node)
+	p.sock.Close()
+}
+
+// adopt takes a link whose handshake is done. Of two links between the same
+// nodes the one dialled by the smaller node ID stays (design §4).
+func (c *core) adopt(now time.Time, l *Link, via sock.Path) {
+	p := l.peer
+	s := &p.state
+	theirs := l.hello.cred()
+	if s.paths == nil {
+		c.openPaths(now, p, theirs)
+	} else {
+		s.paths.SetRemote(now, theirs)
+	}
+	if via.Remote.IsValid() {
+		s.paths.Add(now, via)
+		if _, _, ok := s.paths.Active(); !ok {
+			p.sock.Use(via)
+			p.sock.Bind(via)
+			s.active = via
+		}
+	}
+	if l.hello.observed.IsValid() {
+		c.seenAt(p, via.Local, l.hello.observed)
+	}
+	s.expires, s.down = time.Time{}, time.Time{}
+	switch old := p.link.Load(); {
+	case old == nil:
+		p.link.Store(l)
+	case c.stays(old, l):
+		c.drainLink(l)
+	default:
+		p.link.Store(l)
+		c.drainLink(old)
+	}
+	if !s.linked {
+		s.linked = true
+		c.announce(p)
+		c.o.events.push(PeerUp{p})
+	}
+	c.register(p)
+	for _, a := range s.asked {
+		a.done(p)
+	}
+	s.asked = nil
+}
+
+// openPaths begins to look after the ways to a peer.
+func (c *core) openPaths(now time.Time, p *Peer, theirs nat.Cred) {
+	s := &p.state
+	s.paths = nat.NewPaths(p.mine, theirs, c.rng, nat.Options{})
+	s.paths.SetMedia(now, s.media)
+	c.o.handles.Store(s.paths.Handle(), p)
+}
+
+// stays says whether the older of two links between the same nodes is kept.
+func (c *core) stays(old, fresh *Link) bool {
+	if old.dialled == fresh.dialled {
+		return false // the same side dialled again: it has lost the old one
+	}
+	weDial := bytes.Compare(c.o.self[:], old.peer.node[:]) < 0
+	return old.dialled == weDial
+}
+
+func (c *core) drainLink(l *Link) {
+	c.o.tasks.run(func() {
+		select {
+		case <-time.After(drainTime):
+		case <-c.o.ctx.Done():
+		}
+		l.close(codeDouble, "another link stays")
+	})
+}
+
+// lost is called when a link has ended for whatever reason.
+func (c *core) lost(now time.Time, l *Link, bye bool) {
+	p := l.peer
+	s := &p.state
+	if p.link.Load() != l {
+		return
+	}
+	p.link.Store(nil)
+	// A link may die under a running call; media goes on meanwhile. The side
+	// with the smaller node ID dials again, so that one does.
+	if !bye && s.refs > 0 && c.o.ctx.Err() == nil {
+		if bytes.Compare(c.o.self[:], p.node[:]) < 0 {
+			c.redial(p)
+		}
+		s.expires = now.Add(introducedLife)
+	}
+	s.linked = false
+	c.intro.forget(p.node)
+	c.o.events.push(PeerDown{p})
+	if s.refs <= 0 && s.expires.IsZero() {
+		c.drop(now, p)
+	}
+}
+
+// redial opens a link to a peer whose paths are known.
+func (c *core) redial(p *Peer) {
+	s := &p.state
+	if s.dialing {
+		return
+	}
+	s.dialing = true
+	s.refs++
+	c.o.tasks.run(func() {
+		want := p.node
+		_, err := c.o.dial(c.o.ctx, p.sock, sock.Path{}, &want)
+		if err != nil {
+			c.o.log.Debug("dial failed", "peer", p.node, "err", err)
+		}
+		c.o.loop.Do(context.Background(), func(now time.Time) {
+			s.dialing = false
+			if err != nil {
+				for _, a := range s.asked {
+					a.done(nil)
+				}
+				s.asked = nil
+			}
+			c.release(now, p)
+		})
+	})
+}
+
+// frame handles a control frame that concerns the loop.
+func (c *core) frame(now time.Time, l *Link, typ byte, body []byte) {
+	from := l.peer.node
+	var err error
+	switch typ {
+	case frameRegister:
+		var tags []tag
+		if tags, err = parseTags(body); err == nil {
+			c.intro.register(now, from, tags)
+		}
+	case frameIntroduce:
+		var in introduction
+		if in, err = parseIntroduction(body, true); err == nil {
+			c.send(c.intro.introduce(now, from, in)...)
+		}
+	case frameIntroduction:
+		var in introduction
+		if in, err = parseIntroduction(body, true); err == nil {
+			c.introduced(now, l, in)
+		}
+	case frameReply:
+		var in introduction
+		if in, err = parseIntroduction(body, false); err == nil {
+			if a := c.asks[in.request]; a != nil && a.links[from] {
+				c.answered(now, l, a, in)
+			} else if out, ok := c.intro.reply(from, in); ok {
+				c.send(out)
+			}
+		}
+	case frameCandidates:
+		if s := &l.peer.state; s.paths != nil && s.refs > 0 {
+			addrs, perr := parseCandidates(body)
+			if err = perr; err == nil {
+				c.addCandidates(now, l.peer, addrs)
+			}
+		}
+	}
+	if err != nil {
+		c.o.badFrames.Add(1)
+		l.close(codeProtocol, "malformed frame")
+	}
+}
+
+func (c *core) send(out ...toSend) {
+	for _, t := range out {
+		p := c.peers[t.to]
+		if p == nil {
+			continue
+		}
+		if l := p.link.Load(); l != nil {
+			if err := l.send(t.typ, t.body); err != nil {
+				c.o.log.Debug("frame not sent", "peer", p.node, "type", t.typ, "err", err)
+			}
+		}
+	}
+}
+
+// register tells one neighbour under which tags to find this node.
+func (c *core) register(p *Peer) {
+	l := p.link.Load()
+	if l == nil || len(c.mytags) == 0 {
+		return
+	}
+	tags := make([]tag, 0, len(c.mytags))
+	for t := range c.mytags {
+		tags = append(tags, t)
+	}
+	slices.SortFunc(tags, func(a, b tag) int { return bytes.Compare(a[:], b[:]) })
+	if err := l.send(frameRegister, appendTags(nil, tags)); err != nil {
+		c.o.log.Debug("not registered", "peer", p.node, "err", err)
+	}
+}
+
+// retag makes the tags of this hour and its neighbours, so that clocks may
+// differ by an hour, and tells everybody.
+func (c *core) retag(now time.Time) {
+	c.hour = identity.Hour(now)
+	c.mytags = make(map[tag]identity.Secret)
+	for _, s := range c.secrets {
+		for h := c.hour - 1; h <= c.hour+1; h++ {
+			c.mytags[identity.ReachTag(s, c.o.cfg.Identity, h)] = s
+		}
+	}
+	for _, p := range c.order {
+		c.register(p)
+	}
+}
+
+func (c *core) share(p *Peer) {
+	l := p.link.Load()
+	if l == nil {
+		return
+	}
+	if err := l.send(frameCandidates, appendCandidates(nil, c.addresses())); err != nil {
+		c.o.log.Debug("candidates not sent", "peer", p.node, "err", err)
+	}
+}

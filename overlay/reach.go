@@ -1,0 +1,298 @@
+// SPDX-License-Identifier: AGPL-3.0-only OR LicenseRef-P2POS-Commercial
+
+package overlay
+
+import (
+	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/p2pos/p2pos/identity"
+	"github.com/p2pos/p2pos/nat"
+)
+
+// Target is what a ticket says about the way to somebody.
+type Target struct {
+	ID          identity.ID
+	Secret      identity.Secret
+	Addrs       []netip.AddrPort // the node itself, perhaps
+	Introducers []netip.AddrPort // nodes that had a link to it
+}
+
+const (
+	// askLife is how long answers to a question count.
+	askLife = 12 * time.Second
+	// maxAsks bounds open questions of this node's own making.
+	maxAsks = 64
+	// maxFound nodes may claim one tag: five devices (design §6) and one liar
+	// for each.
+	maxFound = 10
+	// maxIntroduced bounds peers that introductions alone have made us hold.
+	maxIntroduced = 64
+	// dialTime bounds one attempt at one address.
+	dialTime = 6 * time.Second
+)
+
+// ask is one open question for a tag, owned by the loop.
+type ask struct {
+	q       question
+	base    nat.Cred                 // see pairCred
+	links   map[identity.NodeID]bool // whom it was put to: true = no answer yet
+	expires time.Time
+	found   chan *Peer
+	seen    int // nodes tried so far
+	open    int // links to hear from and nodes being tried; 0 ends the question
+}
+
+// done tells the asker what became of one link or node. The channel has room
+// for every node that is tried.
+func (a *ask) done(p *Peer) {
+	if a.open == 0 {
+		return
+	}
+	if p != nil {
+		a.found <- p
+	}
+	if a.open--; a.open == 0 {
+		close(a.found)
+	}
+}
+
+// pairCred makes the credentials under which one answering node probes the
+// asker out of those in the question, which the devices of an identity share.
+func pairCred(base nat.Cred, answerer identity.NodeID) (c nat.Cred) {
+	h := hmac.New(sha256.New, base.Key[:])
+	h.Write(answerer[:])
+	h.Sum(c.Key[:0])
+	h.Reset()
+	h.Write(base.Tag[:])
+	h.Write(answerer[:])
+	copy(c.Tag[:], h.Sum(nil))
+	return c
+}
+
+// Reach looks for the nodes of a target, by its addresses and through every
+// neighbour and named introducer at once. It sends each node that a link was
+// made to, and closes the channel when every way was tried or ctx ends.
+// Whether a node really is the target's only the session can tell.
+func (o *Overlay) Reach(ctx context.Context, t Target) <-chan *Peer {
+	out := make(chan *Peer, maxFound+len(t.Addrs))
+	if !o.tasks.run(func() { o.reach(ctx, t, out) }) {
+		close(out)
+	}
+	return out
+}
+
+func (o *Overlay) reach(ctx context.Context, t Target, out chan<- *Peer) {
+	defer close(out)
+	ctx, cancel := context.WithTimeout(ctx, askLife+dialTime)
+	defer cancel()
+	stop := context.AfterFunc(o.ctx, cancel)
+	defer stop()
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	for _, a := range t.Addrs {
+		wg.Go(func() {
+			if p, err := o.Dial(ctx, a); err == nil {
+				out <- p
+			}
+		})
+	}
+	wg.Go(func() { o.ask(ctx, t, nil, out) })
+	for _, a := range t.Introducers {
+		wg.Go(func() {
+			if p, err := o.Dial(ctx, a); err == nil {
+				o.ask(ctx, t, p, out)
+			}
+		})
+	}
+}
+
+// ask puts the question to one neighbour, or to all (via = nil), and waits for
+// what comes of it.
+func (o *Overlay) ask(ctx context.Context, t Target, via *Peer, out chan<- *Peer) {
+	found := make(chan *Peer, maxFound)
+	var id uint32
+	err := o.loop.Do(ctx, func(now time.Time) { id = o.core.ask(now, t, via, found) })
+	if err != nil || id == 0 {
+		return
+	}
+	defer o.loop.Do(context.Background(), func(time.Time) { delete(o.core.asks, id) })
+	timeout := time.NewTimer(askLife)
+	defer timeout.Stop()
+	for {
+		select {
+		case p, ok := <-found:
+			if !ok {
+				return
+			}
+			select {
+			case out <- p:
+			default: // the asker has had maxFound already
+			}
+		case <-timeout.C:
+			return
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// ask sends the question and returns its number, 0 when nobody was asked.
+func (c *core) ask(now time.Time, t Target, via *Peer, found chan *Peer) uint32 {
+	if len(c.asks) == maxAsks {
+		return 0
+	}
+	a := &ask{links: make(map[identity.NodeID]bool), expires: now.Add(askLife), found: found, base: c.askCred(t.ID)}
+	tg := tag(identity.ReachTag(t.Secret, t.ID, identity.Hour(now)))
+	var err error
+	if a.q, err = sealQuestion(t.Secret, tg, c.offer(now, a.base)); err != nil {
+		c.o.log.Warn("question not made", "err", err)
+		return 0
+	}
+	c.seq++
+	body := (&introduction{request: c.seq, tag: tg, offer: a.q.sealed}).append(nil, true)
+	for _, p := range c.order {
+		l := p.link.Load()
+		if l == nil || (via != nil && p != via) {
+			continue
+		}
+		if l.send(frameIntroduce, body) == nil {
+			a.links[p.node] = true
+			a.open++
+		}
+	}
+	if a.open == 0 {
+		return 0
+	}
+	c.asks[c.seq] = a
+	return c.seq
+}
+
+// askCred gives the credentials for questions about one identity: the same
+// again and again, so that an answer to an older question still fits.
+func (c *core) askCred(id identity.ID) nat.Cred {
+	return pairCred(c.base, identity.NodeID(id))
+}
+
+func (c *core) offer(now time.Time, cred nat.Cred) nat.Offer {
+	return nat.Offer{
+		NodeKey: c.o.public, Cred: cred, Candidates: c.addresses(), Expires: now.Add(offerLife),
+	}
+}
+
+// introduced answers a question that a neighbour carried here: the asker holds
+// a ticket of ours, or the offer would not open.
+func (c *core) introduced(now time.Time, l *Link, in introduction) {
+	no := introduction{request: in.request}
+	refuse := func(why string) {
+		c.o.log.Debug("introduction refused", "via", l.peer.node, "why", why)
+		c.send(toSend{l.peer.node, frameReply, no.append(nil, false)})
+	}
+	secret, ok := c.mytags[in.tag]
+	if !ok {
+		refuse("not our tag")
+		return
+	}
+	theirs, err := openQuestion(secret, in.tag, in.offer, now)
+	if err != nil {
+		c.o.badFrames.Add(1)
+		refuse("bad offer")
+		return
+	}
+	node := identity.NodeIDOf(theirs.NodeKey)
+	if node == c.o.self || c.lobby() >= maxIntroduced {
+		refuse("own or too many")
+		return
+	}
+	p, err := c.reserve(node, theirs.NodeKey, nil, nat.NewCred())
+	if err != nil {
+		refuse("too many peers")
+		return
+	}
+	p.state.refs-- // expires holds it
+	reply, err := sealReply(theirs.Reply, in.offer, c.offer(now, p.mine))
+	if err != nil {
+		refuse("bad reply key")
+		return
+	}
+	theirs.Cred = pairCred(theirs.Cred, c.o.self)
+	c.punch(now, p, theirs)
+	c.send(toSend{l.peer.node, frameReply, (&introduction{request: in.request, offer: reply}).append(nil, false)})
+}
+
+// answered takes the reply to one of our questions.
+func (c *core) answered(now time.Time, l *Link, a *ask, in introduction) {
+	first := a.links[l.peer.node]
+	a.links[l.peer.node] = false
+	if !first {
+		a.open++ // a further device behind the same introducer
+	}
+	if len(in.offer) == 0 {
+		a.done(nil)
+		return
+	}
+	theirs, err := a.q.open(in.offer, now)
+	if err != nil {
+		c.o.badFrames.Add(1)
+		a.done(nil)
+		return
+	}
+	node := identity.NodeIDOf(theirs.NodeKey)
+	if node == c.o.self || a.seen == maxFound {
+		a.done(nil)
+		return
+	}
+	a.seen++
+	p, err := c.reserve(node, theirs.NodeKey, nil, pairCred(a.base, node))
+	if err != nil {
+		a.done(nil)
+		return
+	}
+	p.state.refs-- // expires holds it
+	if p.link.Load() != nil {
+		a.done(p)
+		return
+	}
+	p.state.asked = append(p.state.asked, a)
+	c.punch(now, p, theirs)
+	if _, _, ok := p.state.paths.Active(); ok {
+		c.redial(p)
+	}
+}
+
+// punch starts probing every candidate of an introduced peer; it does the same
+// towards us, and that opens endpoint-independent NATs on both sides.
+func (c *core) punch(now time.Time, p *Peer, theirs nat.Offer) {
+	s := &p.state
+	if s.paths == nil {
+		c.openPaths(now, p, theirs.Cred)
+	} else if !s.linked {
+		s.paths.SetRemote(now, theirs.Cred)
+	}
+	if !s.linked {
+		s.expires = now.Add(introducedLife)
+	}
+	c.addCandidates(now, p, theirs.Candidates)
+}
+
+func (c *core) addCandidates(now time.Time, p *Peer, addrs []netip.AddrPort) {
+	for _, a := range addrs {
+		for _, path := range c.o.pathsTo(a) {
+			p.state.paths.Add(now, path)
+		}
+	}
+}
+
+// lobby counts peers that only introductions have brought.
+func (c *core) lobby() (n int) {
+	for _, p := range c.order {
+		if !p.state.linked && !p.state.expires.IsZero() {
+			n++
+		}
+	}
+	return n
+}

@@ -1,0 +1,374 @@
+// SPDX-License-Identifier: AGPL-3.0-only OR LicenseRef-P2POS-Commercial
+
+package session
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/p2pos/p2pos/identity"
+	"github.com/p2pos/p2pos/media"
+	"github.com/p2pos/p2pos/overlay"
+)
+
+// HubEvent is what Hub.Next returns: one of the types below.
+type HubEvent interface{ hubEvent() }
+
+// LinkUp and LinkDown report that the first link to a node stands, and that
+// the last one is gone.
+type (
+	LinkUp   struct{ Node identity.NodeID }
+	LinkDown struct{ Node identity.NodeID }
+)
+
+// What happens to calls. CallEnded comes once for each, last.
+type (
+	CallIncoming struct{ Call *Call }
+	CallRinging  struct {
+		Call *Call
+		RTT  time.Duration // INVITE sent to RINGING received
+	}
+	CallAnswered struct{ Call *Call }
+	CallMedia    struct{ Call *Call } // the other side's first genuine packet
+	CallPath     struct {
+		Call *Call
+		Path overlay.PathInfo
+	}
+	CallEnded  struct{ Call *Call }
+	CallMissed struct{ Missed Missed }
+)
+
+func (LinkUp) hubEvent()       {}
+func (LinkDown) hubEvent()     {}
+func (CallIncoming) hubEvent() {}
+func (CallRinging) hubEvent()  {}
+func (CallAnswered) hubEvent() {}
+func (CallMedia) hubEvent()    {}
+func (CallPath) hubEvent()     {}
+func (CallEnded) hubEvent()    {}
+func (CallMissed) hubEvent()   {}
+
+// A Call is one conversation, from the first ring to its end.
+type Call struct {
+	hub      *Hub
+	name     string
+	incoming bool
+	started  time.Time
+	in       *media.In
+	out      *media.Out
+	answered chan struct{} // closed when media may flow
+	done     chan struct{} // closed at the end
+
+	// Owned by the hub's loop.
+	id      CallID
+	early   bool // counted in hub.early
+	release func()
+
+	live atomic.Pointer[flow] // nil before the answer
+
+	mu   sync.Mutex // guards what follows
+	peer Peer
+	ov   *overlay.Peer
+	end  Ended
+}
+
+func (h *Hub) newCall(id CallID, peer Peer, name string, incoming bool, ov *overlay.Peer) *Call {
+	c := &Call{
+		hub: h, id: id, peer: peer, name: name, incoming: incoming, started: time.Now(), ov: ov,
+		in:       media.NewIn(media.PlayoutConfig{}),
+		answered: make(chan struct{}), done: make(chan struct{}),
+	}
+	c.out = media.NewOut(c.send)
+	return c
+}
+
+// ID returns the call's name in events and logs. It changes when two calls
+// that crossed become one.
+func (c *Call) ID() string {
+	var id CallID
+	if c.hub.loop.Do(c.hub.ctx, func(time.Time) { id = c.id }) != nil {
+		id = c.id // the loop has ended: nobody writes it any more
+	}
+	return id.String()
+}
+
+// Peer returns who is at the other end, proved.
+func (c *Call) Peer() identity.ID {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.peer.Identity
+}
+
+// Name returns what the caller calls itself: shown, never trusted. Empty for
+// own calls.
+func (c *Call) Name() string { return c.name }
+
+// Incoming reports whether the other side called.
+func (c *Call) Incoming() bool { return c.incoming }
+
+// Started returns when the call arrived or was placed.
+func (c *Call) Started() time.Time { return c.started }
+
+// Tracks returns the sound in both directions. They may be used at any time:
+// reading waits for the other side, and what is written before the answer is
+// dropped.
+func (c *Call) Tracks() (*media.In, *media.Out) { return c.in, c.out }
+
+// Answer takes an incoming call. Errors: ErrNoCall, net.ErrClosed.
+func (c *Call) Answer() error {
+	return c.command(func(now time.Time) error { return c.hub.m.Answer(now, c.id) })
+}
+
+// Reject declines an incoming call. Errors: ErrNoCall, net.ErrClosed.
+func (c *Call) Reject(r Reason) error {
+	return c.command(func(now time.Time) error { return c.hub.m.Reject(now, c.id, r) })
+}
+
+// HangUp ends the call, or stops ringing. Ending an ended call is no error.
+func (c *Call) HangUp() error {
+	err := c.command(func(now time.Time) error { return c.hub.m.HangUp(now, c.id) })
+	if errors.Is(err, ErrNoCall) {
+		return nil
+	}
+	return err
+}
+
+func (c *Call) command(f func(now time.Time) error) (err error) {
+	if e := c.hub.loop.Do(context.Background(), func(now time.Time) { err = f(now) }); e != nil {
+		return e
+	}
+	return err
+}
+
+// Answered waits until the call is answered. It returns nil then, errEnded
+// wrapped in nothing when it ended without (see End), or ctx's error.
+func (c *Call) Answered(ctx context.Context) error {
+	select {
+	case <-c.answered:
+		return nil
+	case <-c.done:
+		select {
+		case <-c.answered:
+			return nil
+		default:
+			return ErrNoCall
+		}
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// Done is closed when the call has ended.
+func (c *Call) Done() <-chan struct{} { return c.done }
+
+// End returns how the call ended; only after Done.
+func (c *Call) End() Ended {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.end
+}
+
+// Path returns how the other side is reached now.
+func (c *Call) Path() overlay.PathInfo {
+	c.mu.Lock()
+	ov := c.ov
+	c.mu.Unlock()
+	return ov.Path()
+}
+
+// Stats returns the call's counters so far.
+func (c *Call) Stats() media.Stats {
+	var s media.Stats
+	if f := c.live.Load(); f != nil {
+		f.stats(&s)
+	}
+	c.in.Stats(&s)
+	return s
+}
+
+// finish marks the call as ended and lets go of everything. It runs on the
+// loop, or after it.
+func (c *Call) finish(e Ended) {
+	c.mu.Lock()
+	c.end = e
+	c.mu.Unlock()
+	if f := c.live.Load(); f != nil {
+		f.close()
+	}
+	c.in.Close()
+	c.out.Close()
+	close(c.done)
+}
+
+// Place calls somebody. It returns once the INVITE is on its way. Errors:
+// ErrUnknownPeer (no ticket and no session), overlay.ErrUnreachable,
+// ErrDenied, ErrBusy (a call of our own is up), ctx's, net.ErrClosed.
+func (h *Hub) Place(ctx context.Context, t overlay.Target) (*Call, error) {
+	peer, err := h.find(ctx, t)
+	if err != nil {
+		return nil, err
+	}
+	var c *Call
+	if e := h.loop.Do(ctx, func(now time.Time) { c, err = h.place(now, peer) }); e != nil {
+		return nil, e
+	}
+	return c, err
+}
+
+func (h *Hub) place(now time.Time, peer Peer) (*Call, error) {
+	r := h.peers[peer.Node]
+	if r == nil {
+		return nil, overlay.ErrDown
+	}
+	id, err := h.m.Place(now, peer)
+	if err != nil {
+		return nil, err
+	}
+	c := h.newCall(id, peer, "", false, r.ov)
+	h.calls[id] = c
+	c.early = true
+	h.early.expect()
+	return c, nil
+}
+
+// drain carries out what the machine wants done; the loop calls it after every
+// input.
+func (h *Hub) drain(now time.Time) {
+	for {
+		e, ok := h.m.NextEvent()
+		if !ok {
+			break
+		}
+		h.handle(now, e)
+	}
+	for {
+		o, ok := h.m.Poll()
+		if !ok {
+			return
+		}
+		if r := h.peers[o.To.Node]; r != nil {
+			if err := r.ov.Send(o.Body); err != nil {
+				h.log.Debug("session message not sent", "peer", o.To.Identity, "err", err)
+			}
+		}
+	}
+}
+
+func (h *Hub) handle(now time.Time, e Event) {
+	switch e := e.(type) {
+	case Incoming:
+		r := h.peers[e.Peer.Node]
+		if r == nil {
+			return
+		}
+		c := h.newCall(e.ID, e.Peer, e.Name, true, r.ov)
+		h.calls[e.ID] = c
+		h.admit(c)
+	case Ringing:
+		if c := h.calls[e.ID]; c != nil {
+			h.emit(CallRinging{c, now.Sub(c.started)})
+		}
+	case Answered:
+		if c := h.calls[e.ID]; c != nil {
+			h.talk(now, c, e)
+		}
+	case Replaced:
+		if c := h.calls[e.Old]; c != nil {
+			delete(h.calls, e.Old)
+			c.id = e.New
+			h.calls[e.New] = c
+			h.settleEarly(c)
+		}
+	case Ended:
+		if c := h.calls[e.ID]; c != nil {
+			delete(h.calls, e.ID)
+			h.settleEarly(c)
+			h.hush(c)
+			c.finish(e)
+			h.emit(CallEnded{c})
+		}
+	case Missed:
+		h.emit(CallMissed{e})
+	}
+}
+
+// admit asks the policy, on a goroutine of its own, and then lets a call ring.
+func (h *Hub) admit(c *Call) {
+	if h.cfg.Allow == nil {
+		h.emit(CallIncoming{c})
+		return
+	}
+	h.wg.Go(func() {
+		if err := h.cfg.Allow(c.Peer(), c.name); err != nil {
+			h.log.Info("call denied by policy", "peer", c.Peer(), "err", err)
+			c.Reject(Denied)
+			return
+		}
+		select {
+		case <-c.done:
+		default:
+			h.emit(CallIncoming{c})
+		}
+	})
+}
+
+// talk starts a call's media.
+func (h *Hub) talk(now time.Time, c *Call, e Answered) {
+	r := h.peers[e.Peer.Node]
+	if r == nil {
+		return // its link is gone; the machine will end the call
+	}
+	f, err := newFlow(now, h, c, r.ov, e)
+	if err != nil {
+		h.log.Warn("media not started", "err", err)
+		h.m.HangUp(now, e.ID)
+		return
+	}
+	c.mu.Lock()
+	c.peer, c.ov = e.Peer, r.ov
+	c.mu.Unlock()
+	c.live.Store(f)
+	c.release = r.ov.Keep()
+	r.ov.SetMedia(true)
+	close(c.answered)
+	h.emit(CallAnswered{c})
+	h.emit(CallPath{c, r.ov.Path()})
+	f.start()
+	h.early.drain(e.Params.RemoteSSRC, func(pkt []byte) { f.receive(pkt) })
+	h.settleEarly(c)
+}
+
+func (h *Hub) settleEarly(c *Call) {
+	if c.early {
+		c.early = false
+		h.early.release()
+	}
+}
+
+// hush ends what talk began. Other calls with the same peer may go on.
+func (h *Hub) hush(c *Call) {
+	if c.release == nil {
+		return
+	}
+	others := false
+	for _, o := range h.calls {
+		others = others || (o.release != nil && o.ov == c.ov)
+	}
+	if !others {
+		c.ov.SetMedia(false)
+	}
+	c.release()
+	c.release = nil
+}
+
+// moved passes a path change on to the calls it concerns.
+func (h *Hub) moved(_ time.Time, p *overlay.Peer, i overlay.PathInfo) {
+	for _, c := range h.calls {
+		if c.live.Load() != nil && c.ov == p {
+			h.emit(CallPath{c, i})
+		}
+	}
+}

@@ -1,0 +1,224 @@
+// SPDX-License-Identifier: AGPL-3.0-only OR LicenseRef-P2POS-Commercial
+
+package session
+
+import (
+	"errors"
+	"fmt"
+	mrand "math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/p2pos/p2pos/media"
+	"github.com/p2pos/p2pos/overlay"
+)
+
+// flow is the driver of one call's Stream: it stands between the call's tracks
+// and the sockets. Packets are sent by the app's goroutine and received by a
+// socket reader's, so the two halves have a lock each.
+type flow struct {
+	hub  *Hub
+	call *Call
+	ov   *overlay.Peer
+	id   CallID
+	ssrc uint32 // theirs, on the allow-list
+
+	sendMu sync.Mutex // guards what follows
+	out    *Outbound
+	packet []byte // reused for every datagram
+
+	recvMu sync.Mutex // guards what follows
+	in     *Inbound
+
+	heard atomic.Bool   // media came since the last report
+	first chan struct{} // closed by the first packet
+	once  sync.Once
+	stop  chan struct{} // closed by close
+	ended sync.Once
+}
+
+// packetRoom holds the longest frame with everything around it.
+const packetRoom = 1500
+
+func newFlow(now time.Time, h *Hub, c *Call, ov *overlay.Peer, e Answered) (*flow, error) {
+	// Only the sending half draws from it, under its lock.
+	rng := mrand.New(mrand.NewPCG(h.rng.Uint64(), h.rng.Uint64()))
+	s, err := NewStream(now, e.Keys, e.Params, rng)
+	if err != nil {
+		return nil, err
+	}
+	f := &flow{
+		hub: h, call: c, ov: ov, id: e.ID, ssrc: e.Params.RemoteSSRC,
+		out: s.Out, in: s.In, packet: make([]byte, 0, packetRoom),
+		first: make(chan struct{}), stop: make(chan struct{}),
+	}
+	if err := h.ssrcs.Add(f.ssrc, f); err != nil {
+		return nil, fmt.Errorf("session: call %v: %w", e.ID.Short(), err)
+	}
+	return f, nil
+}
+
+// start begins the reports; the hub's loop calls it once.
+func (f *flow) start() { f.hub.wg.Go(f.report) }
+
+// send protects one frame and sends it.
+func (f *flow) send(frame *media.Frame) error {
+	f.sendMu.Lock()
+	defer f.sendMu.Unlock()
+	pkt, err := f.out.Send(time.Now(), frame, f.packet[:0])
+	if err != nil || len(pkt) == 0 {
+		return err
+	}
+	f.packet = pkt
+	return f.ov.SendMedia(pkt)
+}
+
+// receive takes a packet with the flow's SSRC on a socket reader's goroutine,
+// and reports whether it was genuine.
+func (f *flow) receive(pkt []byte) bool {
+	now := time.Now()
+	f.recvMu.Lock()
+	h, payload, err := f.in.Receive(now, pkt)
+	if h != nil {
+		f.call.in.Push(now, h, payload)
+	}
+	fb, news := f.in.Feedback()
+	f.recvMu.Unlock()
+	if err != nil {
+		return false
+	}
+	if news {
+		f.sendMu.Lock()
+		f.out.Feedback(fb)
+		f.sendMu.Unlock()
+	}
+	f.heard.Store(true)
+	if h != nil {
+		f.once.Do(func() { close(f.first) })
+	}
+	return true
+}
+
+// report sends RTCP reports until the flow ends, and tells the machine that
+// the other side is still there.
+func (f *flow) report() {
+	first := f.first
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	buf := make([]byte, 0, packetRoom)
+	for {
+		select {
+		case <-first:
+			first = nil
+			f.hub.emit(CallMedia{f.call})
+		case now := <-timer.C:
+			f.recvMu.Lock()
+			blocks := f.in.Report(now)
+			f.recvMu.Unlock()
+			f.sendMu.Lock()
+			due := f.out.ReportAt()
+			var err error
+			if !now.Before(due) {
+				var pkt []byte
+				if pkt, err = f.out.Report(now, blocks, buf[:0]); err == nil {
+					err = f.ov.SendMedia(pkt)
+				}
+				due = f.out.ReportAt()
+			}
+			f.sendMu.Unlock()
+			if err != nil {
+				f.hub.log.Debug("report not sent", "call", f.id, "err", err)
+			}
+			if f.heard.Swap(false) {
+				f.hub.loop.Post(func(now time.Time) { f.hub.m.MediaHeard(now, f.id) })
+			}
+			timer.Reset(max(due.Sub(now), 10*time.Millisecond))
+		case <-f.stop:
+			return
+		case <-f.hub.ctx.Done():
+			return
+		}
+	}
+}
+
+func (f *flow) stats(s *media.Stats) {
+	f.recvMu.Lock()
+	f.in.Stats(s)
+	f.recvMu.Unlock()
+	f.sendMu.Lock()
+	f.out.Stats(s)
+	f.sendMu.Unlock()
+}
+
+func (f *flow) close() {
+	f.ended.Do(func() {
+		f.hub.ssrcs.Remove(f.ssrc)
+		close(f.stop)
+	})
+}
+
+// send is where a call's outgoing track ends: before the answer and after the
+// end frames go nowhere.
+func (c *Call) send(frame *media.Frame) error {
+	f := c.live.Load()
+	if f == nil {
+		return nil
+	}
+	err := f.send(frame)
+	var bad *media.PayloadError
+	if errors.As(err, &bad) {
+		return err
+	}
+	// What the network does to a packet is not the app's business: paths
+	// recover by themselves.
+	return nil
+}
+
+// Media takes an SRTP or SRTCP packet on a socket reader's goroutine and
+// reports whether it was genuine. Packets with an SSRC that no call has agreed
+// on are counted and dropped; while a call of ours waits for its ANSWER, the
+// last few are kept, since media may overtake it.
+func (h *Hub) Media(b []byte) bool {
+	if f, ok := h.ssrcs.Lookup(b); ok {
+		return f.receive(b)
+	}
+	h.early.put(b)
+	return false
+}
+
+// earlyMedia is Early between socket readers and the loop.
+type earlyMedia struct {
+	waiting atomic.Int32 // so that readers take the lock only when it matters
+	mu      sync.Mutex   // guards e
+	e       Early
+}
+
+func (e *earlyMedia) expect() {
+	e.waiting.Add(1)
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.e.Expect()
+}
+
+func (e *earlyMedia) release() {
+	e.waiting.Add(-1)
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.e.Release()
+}
+
+func (e *earlyMedia) put(pkt []byte) {
+	if e.waiting.Load() == 0 {
+		return
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.e.Put(pkt)
+}
+
+func (e *earlyMedia) drain(ssrc uint32, f func(pkt []byte)) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.e.Drain(ssrc, f)
+}

@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: AGPL-3.0-only OR LicenseRef-P2POS-Commercial
+
+package p2pos
+
+import (
+	"fmt"
+	"maps"
+	"net/netip"
+	"runtime"
+	"runtime/metrics"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/p2pos/p2pos/identity"
+)
+
+// Status is a snapshot of a node, for display and bug reports. It names no
+// one but the node itself and neighbours by their node IDs.
+type Status struct {
+	ID         identity.ID
+	Node       identity.NodeID
+	Listen     []netip.AddrPort
+	Links      int // nodes with which a link stands
+	Peers      []Peer
+	Calls      int
+	Dropped    map[string]uint64 // what was refused since the start, by reason
+	Goroutines int               // of the whole process
+	Heap       uint64            // bytes in use, of the whole process
+}
+
+// Peer is a neighbour.
+type Peer struct {
+	Node identity.NodeID
+	Path Path
+	Age  time.Duration // of the link
+}
+
+// Status returns a snapshot. After Close it holds what is still true.
+func (n *Node) Status() Status {
+	s := Status{ID: n.ID(), Node: n.NodeID(), Listen: n.ov.LocalAddrs(), Goroutines: runtime.NumGoroutine(), Heap: heap()}
+	o, err := n.ov.Status(n.ctx)
+	s.Links, s.Dropped = o.Links, o.Dropped
+	maps.Copy(s.Dropped, n.hub.Dropped())
+	if err != nil {
+		return s
+	}
+	peers, _ := n.ov.Peers(n.ctx)
+	for _, p := range peers {
+		s.Peers = append(s.Peers, Peer{Node: p.Node(), Path: pathOf(p.Path()), Age: p.Age()})
+	}
+	n.mu.Lock()
+	s.Calls = len(n.handles)
+	n.mu.Unlock()
+	return s
+}
+
+// heap reads the live heap without stopping the world.
+func heap() uint64 {
+	s := []metrics.Sample{{Name: "/memory/classes/heap/objects:bytes"}}
+	metrics.Read(s)
+	return s[0].Value.Uint64()
+}
+
+// String returns the status as text, one fact a line.
+func (s Status) String() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "identity    %v\n", s.ID)
+	fmt.Fprintf(&b, "node        %v\n", s.Node.Short())
+	fmt.Fprintf(&b, "listen      %v\n", s.Listen)
+	fmt.Fprintf(&b, "links       %d\n", s.Links)
+	for _, p := range s.Peers {
+		fmt.Fprintf(&b, "  %s  %-6s %v  rtt %v  age %v\n", p.Node.Short(), p.Path.Kind, p.Path.Remote,
+			p.Path.RTT.Round(time.Millisecond), p.Age.Round(time.Second))
+	}
+	fmt.Fprintf(&b, "calls       %d\n", s.Calls)
+	fmt.Fprintf(&b, "goroutines  %d\n", s.Goroutines)
+	fmt.Fprintf(&b, "heap        %.1f MiB\n", float64(s.Heap)/(1<<20))
+	fmt.Fprintf(&b, "dropped    ")
+	none := true
+	for _, k := range slices.Sorted(maps.Keys(s.Dropped)) {
+		if s.Dropped[k] > 0 {
+			fmt.Fprintf(&b, " %s=%d", k, s.Dropped[k])
+			none = false
+		}
+	}
+	if none {
+		b.WriteString(" nothing")
+	}
+	b.WriteByte('\n')
+	return b.String()
+}
