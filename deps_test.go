@@ -87,10 +87,12 @@ var purity = house.Purity{
 		"nat/interfaces.go":         "asks the system for its addresses",
 		"overlay/link.go":           "goroutines and deadlines of a QUIC connection",
 		"overlay/overlay.go":        "opens socket, transport and loop; logs",
+		"overlay/peer.go":           "a peer as the application sees it; the age of its link",
 		"overlay/peers.go":          "links drain for a while in the background",
 		"overlay/queue.go":          "counts the goroutines of the package",
 		"overlay/reach.go":          "dials and asks in the background, with time limits",
 		"session/call.go":           "a call's goroutines, as the application sees it",
+		"session/flow.go":           "a call's packets between tracks and sockets, its reports",
 		"session/hub.go":            "runs the call machine on the loop; logs",
 	},
 	Files: map[string]string{

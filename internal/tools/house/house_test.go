@@ -104,7 +104,7 @@ func TestPure(t *testing.T) {
 		{"net", "_ = net.ErrClosed; _ = net.UDPAddr{}", ""},
 		{"log/slog", "_ = slog.StringValue(``)", ""},
 		{"sync", "var mu sync.Mutex; mu.Lock()", ""},
-		{"", "time := struct{ Now int }{}; _ = time.Now", ""},
+		{"time", "var d time.Duration; { time := struct{ Now int }{}; _, _ = time.Now, d }", ""},
 		{"", "go func() {}()", "go statement"},
 		{"sync", "var wg sync.WaitGroup; wg.Go(func() {})", "goroutine started by"},
 		{"time", "_ = time.Now()", "time.Now in a pure file"},

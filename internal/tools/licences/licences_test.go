@@ -136,7 +136,7 @@ func TestDetect(t *testing.T) {
 func TestPermits(t *testing.T) {
 	for expression, want := range map[string]bool{
 		"MIT": true, "MIT OR GPL-3.0-only": true, "GPL-2.0-only OR Apache-2.0": true, "MIT AND BSD-3-Clause": true,
-		"GPL-3.0-only": false, "MIT AND GPL-3.0-only": false, "CC0-1.0": false, "": false, "(MIT OR ISC) AND GPL-2.0-only": false,
+		"GPL-3.0-only": false, "MIT AND GPL-3.0-only": false, "GPL-3.0-only AND MIT": false, "CC0-1.0": false, "": false, "(MIT OR ISC) AND GPL-2.0-only": false,
 	} {
 		if permits(expression) != want {
 			t.Errorf("permits(%q) = %v, want %v", expression, !want, want)
@@ -174,6 +174,7 @@ func TestDocument(t *testing.T) {
 		{"two", map[string]string{"LICENSE": mitText, "sub/LICENSE": bsd2Text + bsdAsIs, "sub/a.go": src}, "| MIT, BSD-2-Clause |"},
 		{"declared beside", map[string]string{"LICENSE": mitText, "LICENSES/0BSD.txt": "text", "sub/a.go": tagged + "0BSD\n" + src}, "| MIT, 0BSD |"},
 		{"declared but not linked", map[string]string{"LICENSE": mitText, "LICENSES/GPL-3.0-only.txt": agpl, "sub/a.go": src, "other/b.go": tagged + "GPL-3.0-only\n" + src}, "| MIT |"},
+		{"only a picture of it", map[string]string{"LICENSE": mitText, "sub/logo.svg": tagged + "GPL-3.0-only\n", "sub/a.go": src}, "| MIT |"},
 		{"only tests", map[string]string{"LICENSE": mitText, "sub/a_test.go": tagged + "GPL-3.0-only\n" + src}, "| MIT |"},
 
 		{"AGPL", map[string]string{"LICENSE": agpl, "sub/a.go": src}, "!LICENSE holds a licence that is not on the list"},
