@@ -111,7 +111,7 @@ func TestJoinedPackets(t *testing.T) {
 // TestHostile throws noise at one decoder for long and watches memory: what a
 // packet allocates, and what stays.
 func TestHostile(t *testing.T) {
-	const packets, perPacket, kept = 4000, 64 << 10, 4 << 20
+	const packets, perPacket, kept = 4000, 16 << 10, 1 << 20
 	rng := rand.New(rand.NewPCG(1, 2))
 	pcm := make([]int16, 2*opus.MaxSamples)
 	p := make([]byte, 1500)

@@ -10,9 +10,10 @@
 // A Decoder is a plain state machine: no goroutine, no clock, no lock. One
 // goroutine at a time may use it.
 //
-// A packet makes a Decoder allocate a few kilobytes at most and holds at most
-// 120 ms of sound, whatever its bytes. Concealment is a fade to silence: no
-// extrapolation of speech, no use of in-band FEC, no comfort noise.
+// A packet holds at most 120 ms of sound. Ordinary ones allocate next to
+// nothing, random bytes about 6 kB each, of which less than a megabyte stays.
+// Concealment is a fade to silence: no extrapolation of speech, no use of
+// in-band FEC, no comfort noise.
 //
 // It cannot encode ([ErrNoEncoder]). media/libopus does, has better
 // concealment and FEC, and needs cgo and libopus.
