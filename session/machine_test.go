@@ -1,0 +1,515 @@
+// SPDX-License-Identifier: AGPL-3.0-only OR LicenseRef-P2POS-Commercial
+
+package session
+
+import (
+	"bytes"
+	"errors"
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"github.com/p2pos/p2pos/identity"
+	"github.com/p2pos/p2pos/media"
+)
+
+func after(d time.Duration) time.Time { return start.Add(d) }
+
+func TestCallAnswerTalkHangUp(t *testing.T) {
+	l := sides(t, Options{Capabilities: CapDTX | CapFEC}, "anna", "ben")
+	a, b := l[0], l[1]
+	id := a.place(start, b)
+	a.expect("nothing happens before the other side speaks")
+
+	carry(after(time.Second), a, b)
+	b.expect("an INVITE rings", "incoming anna")
+	a.expect("RINGING is heard", "ringing")
+
+	b.do(b.m.Answer(after(3*time.Second), id))
+	kb := b.seen[0].(Answered)
+	b.expect("the callee may send media with its ANSWER", "answered")
+	carry(after(4*time.Second), a, b)
+	ka := a.seen[0].(Answered)
+	a.expect("the caller may as it has the ANSWER", "answered")
+
+	if ka.Keys.Send != kb.Keys.Receive || ka.Keys.Receive != kb.Keys.Send || ka.Keys.Send == ka.Keys.Receive {
+		t.Error("the two sides' keys do not mirror each other")
+	}
+	if ka.Params.LocalSSRC != kb.Params.RemoteSSRC || ka.Params.RemoteSSRC != kb.Params.LocalSSRC || ka.Params.LocalSSRC == ka.Params.RemoteSSRC {
+		t.Errorf("SSRCs do not mirror: %+v and %+v", ka.Params, kb.Params)
+	}
+	if ka.Params.Codec != media.Opus() || ka.Params.Capabilities != CapDTX|CapFEC || ka.Params.Capabilities != kb.Params.Capabilities {
+		t.Errorf("negotiated %+v and %+v", ka.Params, kb.Params)
+	}
+
+	a.m.MediaHeard(after(5*time.Second), id)
+	b.m.MediaHeard(after(5*time.Second), id)
+	a.do(a.m.HangUp(after(13*time.Second), id))
+	carry(after(14*time.Second), a, b)
+	a.expect("hanging up ends the call here", "ended hangup talk us 9s")
+	b.expect("and there", "ended hangup talk peer 11s")
+	if !a.m.Deadline().IsZero() || !b.m.Deadline().IsZero() {
+		t.Error("a deadline is left over")
+	}
+	if err := a.m.HangUp(after(15*time.Second), id); !errors.Is(err, ErrNoCall) {
+		t.Errorf("hanging up twice: %v", err)
+	}
+}
+
+// Each row: what happens after Anna has called Ben and it rings.
+func TestEndings(t *testing.T) {
+	type bed struct {
+		a, b *side
+		id   CallID
+	}
+	for _, c := range []struct {
+		rule string
+		run  func(bed)
+		a, b []string
+	}{
+		{"the callee rejects", func(x bed) { x.b.do(x.b.m.Reject(start, x.id, Rejected)) },
+			[]string{"ended rejected ring peer 0s"}, []string{"ended rejected ring us 0s"}},
+		{"the callee is denied by policy", func(x bed) { x.b.do(x.b.m.Reject(start, x.id, Denied)) },
+			[]string{"ended denied ring peer 0s"}, []string{"ended denied ring us 0s"}},
+		{"hanging up what rings here rejects it", func(x bed) { x.b.do(x.b.m.HangUp(start, x.id)) },
+			[]string{"ended rejected ring peer 0s"}, []string{"ended rejected ring us 0s"}},
+		{"a reason that cannot be given becomes a plain one", func(x bed) { x.b.do(x.b.m.Reject(start, x.id, Offline)) },
+			[]string{"ended rejected ring peer 0s"}, []string{"ended rejected ring us 0s"}},
+		{"the caller cancels", func(x bed) { x.a.do(x.a.m.HangUp(start, x.id)) },
+			[]string{"ended cancelled ring us 0s"}, []string{"ended cancelled ring peer 0s", "missed anna"}},
+		{"another device answered: not missed", func(x bed) { x.a.do(x.a.m.Cancel(start, x.id, Elsewhere)) },
+			[]string{"ended elsewhere ring us 0s"}, []string{"ended elsewhere ring peer 0s"}},
+		{"nobody answers for 45 s", func(x bed) {
+			x.b.advance(after(45*time.Second - 1))
+			x.b.wire = nil
+			x.b.advance(after(45 * time.Second))
+		}, []string{"ended no-answer ring peer 0s"}, []string{"ended no-answer ring us 0s", "missed anna"}},
+		{"the caller gives up after 60 s", func(x bed) {
+			x.a.advance(after(60*time.Second - 1))
+			x.a.advance(after(60 * time.Second))
+		}, []string{"ended no-answer ring us 0s"}, []string{"ended no-answer ring peer 0s", "missed anna"}},
+		{"the callee answers and the caller cancels at once", func(x bed) {
+			x.a.do(x.a.m.HangUp(start, x.id))
+			x.b.do(x.b.m.Answer(start, x.id))
+		}, []string{"ended cancelled ring us 0s"}, []string{"answered", "ended cancelled answer peer 0s"}},
+		{"the callee rejects and the caller cancels at once", func(x bed) {
+			x.b.do(x.b.m.Reject(start, x.id, Rejected))
+			x.a.do(x.a.m.HangUp(start, x.id))
+			x.a.wire, x.b.wire = nil, nil // each would find no call: see TestLate
+		}, []string{"ended cancelled ring us 0s"}, []string{"ended rejected ring us 0s"}},
+		{"both hang up at once", func(x bed) {
+			x.b.do(x.b.m.Answer(start, x.id))
+			carry(start, x.a, x.b)
+			x.a.do(x.a.m.HangUp(start, x.id))
+			x.b.do(x.b.m.HangUp(start, x.id))
+			x.a.wire, x.b.wire = nil, nil
+		}, []string{"answered", "ended hangup answer us 0s"}, []string{"answered", "ended hangup answer us 0s"}},
+		{"no media for 30 s after the answer", func(x bed) {
+			x.b.do(x.b.m.Answer(start, x.id))
+			carry(start, x.a, x.b)
+			x.a.advance(after(30 * time.Second))
+		}, []string{"answered", "ended failed answer us 30s"}, []string{"answered", "ended failed answer peer 0s"}},
+		{"media keeps a call alive; 30 s without fail it", func(x bed) {
+			x.b.do(x.b.m.Answer(start, x.id))
+			carry(start, x.a, x.b)
+			for i := 1; i <= 50; i++ {
+				x.a.m.MediaHeard(after(time.Duration(i)*time.Second), x.id)
+				x.a.advance(after(time.Duration(i) * time.Second))
+			}
+			x.a.advance(after(80*time.Second - 1))
+			x.a.advance(after(80 * time.Second))
+		}, []string{"answered", "ended failed talk us 1m20s"}, []string{"answered", "ended failed answer peer 0s"}},
+		{"the link is lost while it rings", func(x bed) {
+			x.a.m.Forget(start, x.b.peer())
+			x.b.m.Forget(start, x.a.peer())
+			x.a.drain()
+			x.b.drain()
+		}, []string{"ended offline ring peer 0s"}, []string{"ended offline ring peer 0s", "missed anna"}},
+		{"a lost link gives an answered call 30 s", func(x bed) {
+			x.b.do(x.b.m.Answer(start, x.id))
+			carry(start, x.a, x.b)
+			x.a.m.Forget(after(20*time.Second), x.b.peer())
+			x.a.advance(after(50*time.Second - 1))
+			x.a.advance(after(50 * time.Second))
+		}, []string{"answered", "ended failed answer us 50s"}, []string{"answered"}},
+	} {
+		t.Run(c.rule, func(t *testing.T) {
+			l := sides(t, Options{}, "anna", "ben")
+			x := bed{a: l[0], b: l[1]}
+			x.id = x.a.place(start, x.b)
+			carry(start, x.a, x.b)
+			x.a.expect("before", "ringing")
+			x.b.expect("before", "incoming anna")
+			c.run(x)
+			carry(start, x.a, x.b)
+			x.a.expect(c.rule, c.a...)
+			x.b.expect(c.rule, c.b...)
+		})
+	}
+}
+
+func TestOfflineWithoutRinging(t *testing.T) {
+	l := sides(t, Options{}, "anna", "ben")
+	a, b := l[0], l[1]
+	a.place(start, b)
+	if d := a.m.Deadline(); !d.Equal(after(8 * time.Second)) {
+		t.Fatalf("deadline %v", d.Sub(start))
+	}
+	invite := a.wire[0].Body
+	a.wire = nil
+	a.advance(after(8*time.Second - 1))
+	a.expect("not yet")
+	a.advance(after(time.Hour)) // a laptop slept: still offline, not no-answer
+	a.expect("8 s without RINGING", "ended offline ring us 0s")
+	// The INVITE was only slow: Ben rings until he hears that it is over.
+	if err := b.receive(after(9*time.Second), a, invite); err != nil {
+		t.Fatal(err)
+	}
+	b.expect("a slow INVITE rings", "incoming anna")
+	carry(after(9*time.Second), a, b)
+	b.expect("and is taken back", "ended cancelled ring peer 0s", "missed anna")
+}
+
+func TestRingingRepeats(t *testing.T) {
+	l := sides(t, Options{}, "anna", "ben")
+	a, b := l[0], l[1]
+	a.place(start, b)
+	carry(start, a, b)
+	a.expect("first RINGING", "ringing")
+	for i := 1; i <= 8; i++ {
+		now := after(time.Duration(i) * ringEvery)
+		if d := b.m.Deadline(); !d.Equal(now) {
+			t.Fatalf("RINGING %d due at %v", i, d.Sub(start))
+		}
+		b.advance(now)
+		if len(b.wire) != 1 || typeOf(b.wire[0].Body) != typeRinging {
+			t.Fatalf("at %d s Ben sends %d messages", 5*i, len(b.wire))
+		}
+		carry(now, a, b)
+		a.expect("later RINGING is no news")
+	}
+}
+
+func TestBusy(t *testing.T) {
+	l := sides(t, Options{}, "anna", "ben", "carl")
+	a, b, c := l[0], l[1], l[2]
+	id := a.place(start, b)
+	carry(start, l...)
+	a.take()
+	b.take()
+
+	if _, err := a.m.Place(start, c.peer()); !errors.Is(err, ErrBusy) {
+		t.Errorf("second own call: %v", err)
+	}
+	if _, err := a.m.Place(start, b.peer()); !errors.Is(err, ErrBusy) {
+		t.Errorf("second own call to the same peer: %v", err)
+	}
+	c.place(start, b)
+	carry(start, l...)
+	c.expect("busy while it rings", "ended busy ring peer 0s")
+	b.expect("a busy line has missed a call", "missed carl")
+
+	b.do(b.m.Answer(start, id))
+	carry(start, l...)
+	b.take()
+	c.place(start, b)
+	carry(start, l...)
+	c.expect("busy in a call", "ended busy ring peer 0s")
+	b.expect("missed again", "missed carl")
+	if n := len(b.m.calls); n != 1 {
+		t.Errorf("%d calls", n)
+	}
+}
+
+func TestEightCalls(t *testing.T) {
+	names := []string{"hub", "n1", "n2", "n3", "n4", "n5", "n6", "n7", "n8", "n9"}
+	l := sides(t, Options{MaxCalls: 100}, names...)
+	for _, s := range l[1:] {
+		s.place(start, l[0])
+	}
+	carry(start, l...)
+	if n := len(l[0].m.calls); n != 8 {
+		t.Errorf("%d calls are up, want 8 at most", n)
+	}
+	l[9].expect("the ninth", "ended busy ring peer 0s")
+}
+
+func TestRingAllDevices(t *testing.T) {
+	l := sides(t, Options{}, "anna", "ben", "carl")
+	a := l[0]
+	// Six more nodes of Ben's device stand for six devices: one identity each
+	// time, another peer.
+	var bens []*side
+	for i := range 6 {
+		s := newSide(t, "ben"+string(rune('1'+i)), l[1].dev, uint64(20+i), Options{})
+		introduce(a, s)
+		bens = append(bens, s)
+	}
+	var ids []CallID
+	for i, s := range bens {
+		id, err := a.m.Place(start, s.peer())
+		if (err == nil) != (i < maxDevices) {
+			t.Fatalf("device %d: %v", i, err)
+		}
+		ids = append(ids, id)
+		a.drain()
+	}
+	if _, err := a.m.Place(start, l[2].peer()); !errors.Is(err, ErrBusy) {
+		t.Errorf("calling someone else meanwhile: %v", err)
+	}
+	carry(start, append(bens, a)...)
+	a.take()
+	bens[2].do(bens[2].m.Answer(start, ids[2]))
+	carry(start, append(bens, a)...)
+	a.expect("the first answers", "answered")
+	for i, id := range ids[:maxDevices] {
+		if i != 2 {
+			a.do(a.m.Cancel(start, id, Elsewhere))
+		}
+	}
+	carry(start, append(bens, a)...)
+	bens[0].expect("the others stop, nothing is missed", "incoming anna", "ended elsewhere ring peer 0s")
+}
+
+func TestCommandsAtTheWrongTime(t *testing.T) {
+	l := sides(t, Options{}, "anna", "ben", "carl")
+	a, b := l[0], l[1]
+	id := a.place(start, b)
+	carry(start, l...)
+	for what, err := range map[string]error{
+		"answering an own call":   a.m.Answer(start, id),
+		"rejecting an own call":   a.m.Reject(start, id, Rejected),
+		"cancelling another's":    b.m.Cancel(start, id, Cancelled),
+		"answering no call":       b.m.Answer(start, CallID{1}),
+		"hanging up no call":      b.m.HangUp(start, CallID{1}),
+		"rejecting no call":       b.m.Reject(start, CallID{1}, Busy),
+		"cancelling no call":      b.m.Cancel(start, CallID{1}, Elsewhere),
+		"a finer point: twice ok": nil,
+	} {
+		if err != nil && !errors.Is(err, ErrNoCall) || err == nil && what != "a finer point: twice ok" {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	a.m.Forget(start, l[2].peer())
+	if _, err := a.m.Place(start, l[2].peer()); !errors.Is(err, ErrUnknownPeer) {
+		t.Errorf("calling a peer without a link: %v", err)
+	}
+	if _, err := a.m.Place(start, Peer{}); !errors.Is(err, ErrUnknownPeer) {
+		t.Errorf("calling nobody: %v", err)
+	}
+	if err := a.receive(start, l[2], []byte{3}); !errors.Is(err, ErrUnknownPeer) {
+		t.Errorf("message without a link: %v", err)
+	}
+	a.m.MediaHeard(start, CallID{9}) // no call: nothing to keep alive
+}
+
+// What crosses the end of a call, or a lost link, is told again.
+func TestLate(t *testing.T) {
+	l := sides(t, Options{}, "anna", "ben")
+	a, b := l[0], l[1]
+	id := a.place(start, b)
+	invite := a.wire[0].Body
+	a.wire = nil
+	a.do(a.m.HangUp(start, id))
+	cancel := a.wire[0].Body
+	a.wire = nil
+
+	// CANCEL overtakes its INVITE.
+	if err := b.receive(start, a, cancel); !errors.Is(err, ErrNoCall) {
+		t.Fatalf("CANCEL of an unknown call: %v", err)
+	}
+	if err := b.receive(start, a, invite); err != nil {
+		t.Fatal(err)
+	}
+	b.expect("the INVITE rings", "incoming anna")
+	ringing := b.wire[0].Body
+	for range maxEchoes + 5 {
+		a.receive(start, b, ringing)
+	}
+	if len(a.wire) != maxEchoes {
+		t.Errorf("%d repeats of CANCEL, want %d", len(a.wire), maxEchoes)
+	}
+	if err := b.receive(start, a, a.wire[0].Body); err != nil {
+		t.Fatal(err)
+	}
+	b.expect("until CANCEL comes again", "ended cancelled ring peer 0s", "missed anna")
+}
+
+func TestLinkReplaced(t *testing.T) {
+	a, b, id, _, _ := connected(t)
+	// Anna hangs up while the link is dead; the next link tells Ben.
+	a.m.Forget(after(time.Second), b.peer())
+	b.m.Forget(after(time.Second), a.peer())
+	a.do(a.m.HangUp(after(2*time.Second), id))
+	if len(a.wire) != 0 {
+		t.Fatal("message to a peer without a link")
+	}
+	a.take()
+	a.m.Know(b.peer(), b.dev.Certificate())
+	a.drain()
+	b.m.Know(a.peer(), a.dev.Certificate())
+	carry(after(3*time.Second), a, b)
+	b.expect("told on the next link", "ended hangup answer peer 3s")
+
+	a.m.Know(b.peer(), b.dev.Certificate()) // a renewed certificate is no new link
+	a.drain()
+	if len(a.wire) != 0 {
+		t.Error("told twice")
+	}
+}
+
+func TestRedialAfterLostLink(t *testing.T) {
+	for _, by := range []string{"anna", "ben"} {
+		a, b, _, _, _ := connected(t)
+		if by == "ben" {
+			a, b = b, a
+		}
+		a.m.Forget(after(time.Second), b.peer())
+		b.m.Forget(after(time.Second), a.peer())
+		introduce(a, b)
+		id := a.place(after(2*time.Second), b)
+		a.expect("the old call is given up", "ended failed answer us 2s")
+		// Its HANGUP and the new INVITE may change places.
+		hangup, invite := a.wire[0].Body, a.wire[1].Body
+		a.wire = nil
+		if err := b.receive(after(2*time.Second), a, invite); err != nil {
+			t.Fatal(err)
+		}
+		b.expect("a new INVITE proves that the old call is over", "ended failed answer peer 2s", "incoming "+a.name)
+		if err := b.receive(after(2*time.Second), a, hangup); !errors.Is(err, ErrNoCall) {
+			t.Fatal(err)
+		}
+		carry(after(2*time.Second), a, b)
+		b.do(b.m.Answer(after(3*time.Second), id))
+		b.expect("and the new one can be answered", "answered")
+	}
+}
+
+func TestSecondInviteInACallIsBusy(t *testing.T) {
+	a, b, _, _, _ := connected(t)
+	_, msg, err := newInvite(start, a.dev, a.node, "anna", b.dev.Certificate(), b.node, CallID{1}, Offer{Codecs: []media.Codec{media.Opus()}, SSRC: 5})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := b.receive(start, a, msg); err != nil {
+		t.Fatal(err)
+	}
+	b.expect("one call with one peer")
+	if len(b.wire) != 1 || typeOf(b.wire[0].Body) != typeReject {
+		t.Fatalf("%d messages", len(b.wire))
+	}
+}
+
+func TestNoCommonCodec(t *testing.T) {
+	a := newSide(t, "anna", newDevice(t, "anna"), 1, Options{Codecs: []media.Codec{{PayloadType: 8, ClockRate: 8000, Channels: 1, Name: "PCMA"}}})
+	b := newSide(t, "ben", newDevice(t, "ben"), 2, Options{})
+	introduce(a, b)
+	a.place(start, b)
+	carry(start, a, b)
+	if e := a.seen[0].(Ended); e.Reason != Incompatible || e.Reason.Detail() == "" {
+		t.Errorf("ended with %d %q", e.Reason, e.Reason.Detail())
+	}
+	a.expect("no common codec reads as failed", "ended failed ring peer 0s")
+	b.expect("and does not ring")
+}
+
+func TestSSRCInUse(t *testing.T) {
+	l := sides(t, Options{MaxCalls: 2}, "anna", "ben", "carl")
+	a, b, c := l[0], l[1], l[2]
+	id := a.place(start, b)
+	carry(start, l...)
+	b.do(b.m.Answer(start, id))
+	ssrc := b.m.find(id).params.RemoteSSRC
+	_, msg, err := newInvite(start, c.dev, c.node, "carl", b.dev.Certificate(), b.node, CallID{1}, Offer{Codecs: []media.Codec{media.Opus()}, SSRC: ssrc})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.take()
+	b.wire = nil
+	if err := b.receive(start, c, msg); err != nil {
+		t.Fatal(err)
+	}
+	b.expect("an SSRC that another call hears is refused")
+	if typeOf(b.wire[0].Body) != typeReject {
+		t.Error("no REJECT")
+	}
+}
+
+func TestPeersAreBounded(t *testing.T) {
+	a := newSide(t, "anna", newDevice(t, "anna"), 1, Options{})
+	b := newSide(t, "ben", newDevice(t, "ben"), 2, Options{})
+	cert := b.dev.Certificate()
+	p := b.peer()
+	for i := range 3 * maxPeers {
+		p.Node = nodeNamed(string(rune(i + 1)))
+		a.m.Know(p, cert)
+		if i%3 == 0 {
+			a.m.Forget(start, p)
+		}
+	}
+	if n := len(a.m.peers); n > maxPeers+maxGone {
+		t.Errorf("%d peers", n)
+	}
+	if n := len(a.m.gone); n > maxGone {
+		t.Errorf("%d gone peers", n)
+	}
+}
+
+func TestKnowPanicsOnAnotherCertificate(t *testing.T) {
+	l := sides(t, Options{}, "anna", "ben", "carl")
+	defer func() {
+		if recover() == nil {
+			t.Error("no panic")
+		}
+	}()
+	l[0].m.Know(l[1].peer(), l[2].dev.Certificate())
+}
+
+// Same seeds, same events and, apart from what is secret, the same bytes.
+func TestDeterministic(t *testing.T) {
+	da, db := newDevice(t, "anna"), newDevice(t, "ben")
+	run := func() (trace []string, ids []byte) {
+		a, b := newSide(t, "anna", da, 1, Options{}), newSide(t, "ben", db, 2, Options{})
+		introduce(a, b)
+		for range 3 {
+			id := a.place(start, b)
+			ids = append(ids, id[:]...)
+			carry(start, a, b)
+			b.do(b.m.Answer(start, id))
+			carry(start, a, b)
+			b.do(b.m.HangUp(start, id))
+			carry(start, a, b)
+		}
+		return append(a.trace, b.trace...), ids
+	}
+	t1, i1 := run()
+	t2, i2 := run()
+	if !bytes.Equal(i1, i2) || len(t1) != len(t2) {
+		t.Fatal("two runs differ")
+	}
+	for i := range t1 {
+		if t1[i] != t2[i] {
+			t.Errorf("event %d: %q and %q", i, t1[i], t2[i])
+		}
+	}
+}
+
+func TestCallIDsDoNotRepeat(t *testing.T) {
+	// A generator that repeats itself: the machine must draw again.
+	m := NewMachine(newDevice(t, "anna"), identity.NodeID{1}, "", rand.New(&stuck{}), Options{})
+	m.calls = append(m.calls, &call{id: m.newCallID(), params: Params{LocalSSRC: m.newSSRC(0)}})
+	if id := m.newCallID(); m.find(id) != nil {
+		t.Error("call ID used twice")
+	}
+	if s := m.newSSRC(0); s == m.calls[0].params.LocalSSRC {
+		t.Error("SSRC used twice")
+	}
+}
+
+// stuck gives each value eight times.
+type stuck struct{ n uint64 }
+
+func (s *stuck) Uint64() uint64 {
+	s.n++
+	return (s.n/8 + 1) * 0x0101010101010101
+}
