@@ -188,6 +188,10 @@ func (o *Overlay) Dial(ctx context.Context, addr netip.AddrPort) (*Peer, error) 
 	}
 	ctx, cancel := context.WithTimeout(ctx, dialTime)
 	defer cancel()
+	var there *Peer
+	if err := o.loop.Do(ctx, func(time.Time) { there = o.core.at(paths) }); err != nil || there != nil {
+		return there, err
+	}
 	sp := o.sock.NewPeer()
 	if sp == nil {
 		return nil, ErrCongested

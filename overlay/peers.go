@@ -41,6 +41,16 @@ func (c *core) reserve(node identity.NodeID, key ed25519.PublicKey, sp *sock.Pee
 	return p, nil
 }
 
+// at returns the peer whose link runs over one of the given paths now.
+func (c *core) at(paths []sock.Path) *Peer {
+	for _, p := range c.order {
+		if p.state.linked && p.state.down.IsZero() && slices.Contains(paths, p.state.active) {
+			return p
+		}
+	}
+	return nil
+}
+
 // release undoes one reserve.
 func (c *core) release(now time.Time, p *Peer) {
 	p.state.refs--

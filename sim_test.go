@@ -1,0 +1,217 @@
+// SPDX-License-Identifier: AGPL-3.0-only OR LicenseRef-P2POS-Commercial
+
+package p2pos
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/p2pos/p2pos/internal/simnet"
+	"github.com/p2pos/p2pos/media"
+)
+
+// The tests here run whole nodes over a simulated Internet in fake time.
+
+// oneWay is the delay of each host's access link; two of them lie between any
+// two hosts, so a round trip is four.
+const oneWay = 12500 * time.Microsecond
+
+// access is what every host in these tests has.
+var access = simnet.Profile{Delay: oneWay}
+
+// simTest runs f in a bubble with a world of its own.
+func simTest(t *testing.T, f func(t *testing.T, s *sim)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		w := simnet.NewWorld(1, time.Now())
+		s := &sim{t: t, world: w, net: simnet.Start(w)}
+		defer func() {
+			for i := len(s.nodes) - 1; i >= 0; i-- {
+				s.nodes[i].Close()
+			}
+			s.net.Close()
+			s.wg.Wait()
+		}()
+		f(t, s)
+	})
+}
+
+type sim struct {
+	t     *testing.T
+	world *simnet.World
+	net   *simnet.Net
+	nodes []*Node
+	hosts int
+	wg    sync.WaitGroup
+}
+
+// public returns a host with an address of its own.
+func (s *sim) public(name string) (h *simnet.Host) {
+	s.hosts++
+	s.net.Do(func(w *simnet.World) { h = w.Host(name, access, netip.AddrFrom4([4]byte{45, 0, 0, byte(s.hosts)})) })
+	return h
+}
+
+// behind returns a host behind a NAT of its own. The NAT's delay is nil: the
+// host's is the access link's.
+func (s *sim) behind(name string, c simnet.NATConfig) (h *simnet.Host) {
+	s.hosts++
+	c.Pool = []netip.Addr{netip.AddrFrom4([4]byte{46, 0, 0, byte(s.hosts)})}
+	s.net.Do(func(w *simnet.World) {
+		h = w.NAT(name+"-nat", simnet.Profile{}, c).Host(name, access, netip.MustParseAddr("192.168.1.2"))
+	})
+	return h
+}
+
+func (s *sim) listen(h *simnet.Host, port uint16) net.PacketConn {
+	s.t.Helper()
+	c, err := s.net.Listen(h, port)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return c
+}
+
+func (s *sim) node(h *simnet.Host, cfg Config) *Node {
+	s.t.Helper()
+	return s.nodeOn(h.Name(), cfg, s.listen(h, 4000))
+}
+
+func (s *sim) nodeOn(name string, cfg Config, conns ...net.PacketConn) *Node {
+	s.t.Helper()
+	cfg.Dir, cfg.Name, cfg.Logger = s.t.TempDir(), name, testLog(s.t, name)
+	n, err := newNode(cfg, conns)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.nodes = append(s.nodes, n)
+	return n
+}
+
+func (s *sim) ticket(n *Node) string {
+	s.t.Helper()
+	text, err := n.Ticket(s.t.Context(), time.Hour)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return text
+}
+
+// talk writes a frame each 20 ms until the call ends.
+func (s *sim) talk(c *Call) {
+	_, out := c.Tracks()
+	s.wg.Go(func() {
+		tick := time.NewTicker(20 * time.Millisecond)
+		defer tick.Stop()
+		for out.WriteFrame(&media.Frame{Payload: opusSpeech}) == nil {
+			<-tick.C
+		}
+	})
+}
+
+// opusSpeech is 20 ms of something that is not silence to the media package.
+var opusSpeech = []byte{0x78, 1, 2, 3, 4, 5, 6, 7, 8, 9}
+
+// ear reads a call's frames until it ends.
+type ear struct {
+	frames, lost int
+	done         chan struct{}
+}
+
+func (s *sim) hear(c *Call) *ear {
+	in, _ := c.Tracks()
+	e := &ear{done: make(chan struct{})}
+	s.wg.Go(func() {
+		defer close(e.done)
+		var f media.Frame
+		for {
+			err := in.ReadFrame(context.Background(), &f)
+			switch {
+			case err == nil && f.Lost:
+				e.lost++
+			case err == nil && len(f.Payload) > 0:
+				e.frames++
+			case errors.Is(err, io.EOF):
+				return
+			}
+		}
+	})
+	return e
+}
+
+// callee answers every call, talks, and hands its ears out.
+func (s *sim) callee(n *Node) <-chan *ear {
+	ears := make(chan *ear, 8)
+	calls := n.Incoming(context.Background())
+	s.wg.Go(func() {
+		for c := range calls {
+			if c.Answer() == nil {
+				s.talk(c)
+				ears <- s.hear(c)
+			}
+		}
+	})
+	return ears
+}
+
+// converse lets a call run for d and checks that nothing was lost on either
+// side.
+func (s *sim) converse(call *Call, theirs <-chan *ear, d time.Duration) {
+	s.t.Helper()
+	s.talk(call)
+	mine := s.hear(call)
+	time.Sleep(d)
+	if err := call.HangUp(); err != nil {
+		s.t.Fatal(err)
+	}
+	other := <-theirs
+	<-mine.done
+	<-other.done
+	want := int((d - 500*time.Millisecond) / (20 * time.Millisecond))
+	for who, e := range map[string]*ear{"caller": mine, "callee": other} {
+		if e.frames < want || e.lost > 0 {
+			s.t.Errorf("%s heard %d frames, want %d; %d lost", who, e.frames, want, e.lost)
+		}
+	}
+}
+
+// Two nodes behind NATs with endpoint-independent mapping and the strictest
+// filter find each other through an ordinary third one and punch.
+func TestIntroductionThroughNATs(t *testing.T) {
+	for _, filter := range []simnet.Behaviour{simnet.EndpointIndependent, simnet.AddressDependent, simnet.AddressAndPortDependent} {
+		t.Run(filter.String(), func(t *testing.T) {
+			simTest(t, func(t *testing.T, s *sim) {
+				c := s.public("c")
+				s.node(c, Config{})
+				join := []string{fmt.Sprintf("%v:4000", c.Addrs()[0])}
+				nat := simnet.NATConfig{Filtering: filter, Ports: simnet.Random}
+				a, b := s.node(s.behind("a", nat), Config{Join: join}), s.node(s.behind("b", nat), Config{Join: join})
+				for _, n := range []*Node{a, b} {
+					if err := n.Join(t.Context()); err != nil {
+						t.Fatal(err)
+					}
+				}
+				ears := s.callee(b)
+				call, err := a.Call(t.Context(), s.ticket(b), nil)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if err := call.Answered(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+				if p := call.Path(); p.Kind != "direct" {
+					t.Errorf("path is %+v", p)
+				}
+				s.converse(call, ears, 3*time.Second)
+			})
+		})
+	}
+}
