@@ -20,9 +20,11 @@ const (
 	delayRank = 97
 	// delayMargin stands for the age of the estimate and the reader's wake-up.
 	delayMargin = 10 * time.Millisecond
-	// delayFall is how much the wanted delay may shrink with each estimate:
-	// about one 20 ms frame a second. It grows at once.
-	delayFall = 4 * time.Millisecond
+	// delayFall and delayFallShare are how much the wanted delay may shrink with
+	// each estimate: one 20 ms frame a second, or a sixteenth of what is too much
+	// where that is more. It grows at once.
+	delayFall      = 4 * time.Millisecond
+	delayFallShare = 16
 	// delayHeadroom is kept free below the cap of the buffer, so that the wanted
 	// delay itself can never make it overflow.
 	delayHeadroom = 40 * time.Millisecond
@@ -40,6 +42,7 @@ type delay struct {
 	fresh   int // packets since the last estimate
 
 	base time.Duration // the fastest packet of the window
+	prev time.Duration // base at the last estimate
 	due  time.Duration // the transit at which packets are played
 }
 
@@ -56,7 +59,15 @@ func (d *delay) add(transit time.Duration) {
 	d.transit[d.at] = transit
 	d.at = (d.at + 1) % delayWindow
 	d.n = min(d.n+1, delayWindow)
-	d.base = min(d.base, transit)
+	if transit < d.base {
+		if d.n < delayEvery { // nothing is known but the fastest
+			d.due -= d.base - transit
+		}
+		d.base = transit
+	}
+	if d.n < delayEvery {
+		d.prev = d.base
+	}
 	if d.fresh++; d.fresh >= delayEvery {
 		d.estimate()
 	}
@@ -68,13 +79,18 @@ func (d *delay) estimate() {
 	copy(s, d.transit[:d.n])
 	slices.Sort(s)
 	d.base = s[0]
-	late := s[(d.n*delayRank+99)/100-1] + delayMargin
+	// No delay within the cap saves what comes later than that, so it must not
+	// make all others wait.
+	n, _ := slices.BinarySearch(s, d.base+d.ceil)
+	late := s[(max(n, 1)*delayRank+99)/100-1] + delayMargin
 	want := d.base + min(max(late-d.base, d.floor), d.ceil)
-	if want < d.due-delayFall {
-		want = d.due - delayFall
+	// A net that turned slower leaves due where it is, one that turned faster
+	// takes it along.
+	due := d.due - max(d.prev-d.base, 0)
+	if want < due {
+		want = max(want, due-max(delayFall, (due-want)/delayFallShare))
 	}
-	// The fall is limited, the cap is not: base may have dropped far.
-	d.due = min(want, d.base+d.ceil)
+	d.prev, d.due = d.base, min(want, d.base+d.ceil)
 }
 
 // target is the delay added to the fastest packet.

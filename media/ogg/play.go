@@ -70,6 +70,9 @@ func (p *player) file(ctx context.Context, open func() (io.ReadCloser, error)) e
 	}
 	var damage error
 	for {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
 		b, err := r.Next()
 		var c *CorruptError
 		switch {
@@ -86,7 +89,7 @@ func (p *player) file(ctx context.Context, open func() (io.ReadCloser, error)) e
 		samples, err := media.OpusSamples(b)
 		if err != nil {
 			if damage == nil {
-				damage = err
+				damage = &CorruptError{Offset: r.pageOff, What: err.Error()}
 			}
 			continue
 		}
@@ -104,9 +107,6 @@ func (p *player) file(ctx context.Context, open func() (io.ReadCloser, error)) e
 
 // wait sleeps until the next frame is due.
 func (p *player) wait(ctx context.Context) error {
-	if err := ctx.Err(); err != nil {
-		return err
-	}
 	now := time.Now()
 	ahead := p.due.Sub(now)
 	switch {
