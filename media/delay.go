@@ -64,6 +64,7 @@ func (d *delay) add(transit time.Duration) {
 			d.due -= d.base - transit
 		}
 		d.base = transit
+		d.due = min(d.due, d.base+d.ceil)
 	}
 	if d.n < delayEvery {
 		d.prev = d.base

@@ -16,8 +16,9 @@ const (
 	insertEvery = 5
 	// shortBy and longBy are the errors of the delay that are corrected. They
 	// are further apart than one frame, so that a correction never calls for the
-	// opposite one.
-	shortBy = 20 * time.Millisecond
+	// opposite one. Too short weighs more: it is allowed no more than the margin
+	// of the estimate.
+	shortBy = delayMargin
 	longBy  = 30 * time.Millisecond
 )
 
