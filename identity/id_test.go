@@ -130,6 +130,12 @@ func TestParseIDPositions(t *testing.T) {
 	if !errors.As(err, &typo) || typo.Pos != 21 || typo.Want != 0 {
 		t.Errorf("two foreign characters: %v (%+v)", err, typo)
 	}
+	// A foreign character that stands for 0, and an error elsewhere: the word
+	// looks as if it had that error alone, whose cure is not this one's.
+	_, err = ParseID("u" + goldenID[1:5] + "z" + goldenID[6:])
+	if goldenID[0] != '0' || !errors.As(err, &typo) || typo.Pos != 1 || typo.Want != 0 {
+		t.Errorf("foreign character and another: %v (%+v)", err, typo)
+	}
 }
 
 func TestParseIDNot(t *testing.T) {

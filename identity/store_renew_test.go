@@ -121,6 +121,9 @@ func TestRenewThroughLink(t *testing.T) {
 	if again, err := home.open(now.Add(certLife), "", nil); err != nil || !same(d, again) {
 		t.Errorf("the linked store was not renewed (%v)", err)
 	}
+	if got, err := os.Readlink(k.path()); err != nil || got != home.path() {
+		t.Errorf("the link is now %q (%v)", got, err)
+	}
 }
 
 func TestChangePassphrase(t *testing.T) {
