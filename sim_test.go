@@ -215,3 +215,96 @@ func TestIntroductionThroughNATs(t *testing.T) {
 		})
 	}
 }
+
+// rtt is a round trip between two hosts of these tests.
+const rtt = 4 * oneWay
+
+// The first media packet is back within two round trips of the INVITE (one,
+// plus what the loops take), and a link stands within two of the first packet.
+func TestRoundTrips(t *testing.T) {
+	simTest(t, func(t *testing.T, s *sim) {
+		b := s.node(s.public("b"), Config{})
+		bAddr := b.Status().Listen[0]
+		a := s.node(s.public("a"), Config{Join: []string{bAddr.String()}})
+		start := time.Now()
+		if err := a.Join(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if took := time.Since(start); took > 2*rtt+5*time.Millisecond {
+			t.Errorf("link up after %v, want 2 round trips of %v", took, rtt)
+		}
+		ears := s.callee(b)
+		ticket := s.ticket(b)
+		for range 2 { // the second call finds link and session in place
+			events := a.Events(t.Context())
+			start = time.Now()
+			call, err := a.Call(t.Context(), ticket, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var ringing, media time.Duration
+			for e := range events {
+				switch e := e.(type) {
+				case CallRinging:
+					ringing = e.RTT
+				case CallMedia:
+					media = time.Since(call.Started())
+				}
+				if media > 0 {
+					break
+				}
+			}
+			t.Logf("ringing %v, first media %v after the INVITE, %v after Call", ringing, media, time.Since(start))
+			if media > rtt+5*time.Millisecond {
+				t.Errorf("first media after %v, want one round trip of %v", media, rtt)
+			}
+			call.HangUp()
+			<-(<-ears).done
+		}
+	})
+}
+
+// A socket that dies in mid-call is not heard: not one frame is lost.
+func TestPulledSocket(t *testing.T) {
+	for _, who := range []string{"caller", "callee"} {
+		t.Run(who, func(t *testing.T) {
+			simTest(t, func(t *testing.T, s *sim) {
+				ha, hb := s.public("a"), s.public("b")
+				conns := []net.PacketConn{s.listen(ha, 4000), s.listen(ha, 4001)}
+				b := s.node(hb, Config{})
+				a := s.nodeOn("a", Config{}, conns...)
+				caller, callee := a, b
+				if who == "callee" {
+					caller, callee = b, a
+				}
+				ears := s.callee(callee)
+				call, err := caller.Call(t.Context(), s.ticket(callee), nil)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if err := call.Answered(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+				go func() {
+					time.Sleep(3 * time.Second)
+					pull := 0
+					if a.calls0().Path().Local == a.Status().Listen[1] {
+						pull = 1
+					}
+					conns[pull].Close()
+				}()
+				s.converse(call, ears, 6*time.Second)
+			})
+		})
+	}
+}
+
+// calls0 returns the node's only call.
+func (n *Node) calls0() *Call {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, c := range n.handles {
+		return c
+	}
+	return nil
+}

@@ -136,7 +136,7 @@ func (c *core) drainPaths(now time.Time, p *Peer) {
 			c.seenAt(p, e.Local, e.Addr)
 		case nat.Up:
 			s.down = time.Time{}
-			c.route(p)
+			c.route(p, e.Again)
 			if e.Again {
 				p.sock.Replay(e.Path, replayPackets)
 			}
@@ -145,17 +145,17 @@ func (c *core) drainPaths(now time.Time, p *Peer) {
 				c.redial(p)
 			}
 		case nat.Switched:
-			c.route(p)
+			c.route(p, e.Replay)
 			n := 0
 			if e.Replay {
 				n = p.sock.Replay(e.To, replayPackets)
 			}
 			c.o.log.Debug("path switched", "peer", p.node, "from", e.From.Remote, "to", e.To.Remote, "why", e.Why, "replayed", n)
 		case nat.Doubt, nat.Cleared:
-			c.route(p)
+			c.route(p, false)
 		case nat.Down:
 			s.down = now
-			c.announce(p)
+			c.announce(p, false)
 			c.o.log.Debug("no path", "peer", p.node)
 		}
 	}
@@ -174,19 +174,20 @@ func (c *core) drainPaths(now time.Time, p *Peer) {
 // (design §4: the last 4–8; measured stall 115 ms instead of 3 s).
 const replayPackets = 8
 
-// route tells the socket where packets to p go from now on.
-func (c *core) route(p *Peer) {
+// route tells the socket where packets to p go from now on. replay says that
+// the latest may be lost.
+func (c *core) route(p *Peer, replay bool) {
 	primary, also, ok := p.state.paths.Active()
 	if !ok {
 		return
 	}
 	p.sock.Use(primary, also...)
 	p.state.active = primary
-	c.announce(p)
+	c.announce(p, replay)
 }
 
 // announce publishes the path as it is now, and as an event when it changed.
-func (c *core) announce(p *Peer) {
+func (c *core) announce(p *Peer, replay bool) {
 	s := &p.state
 	i := PathInfo{Up: s.down.IsZero(), Remote: s.active.Remote, Local: c.o.sock.LocalAddr(s.active.Local)}
 	if s.paths != nil {
@@ -197,8 +198,8 @@ func (c *core) announce(p *Peer) {
 		}
 	}
 	old := p.path.Swap(&i)
-	if s.linked && (old == nil || old.Up != i.Up || old.Remote != i.Remote || old.Local != i.Local || old.Kind != i.Kind) {
-		c.o.events.push(PathChanged{p, i})
+	if s.linked && (replay || old == nil || old.Up != i.Up || old.Remote != i.Remote || old.Local != i.Local || old.Kind != i.Kind) {
+		c.o.events.push(PathChanged{p, i, replay})
 	}
 }
 

@@ -109,7 +109,7 @@ func (c *core) adopt(now time.Time, l *Link, via sock.Path) {
 	}
 	if !s.linked {
 		s.linked = true
-		c.announce(p)
+		c.announce(p, false)
 		c.o.events.push(PeerUp{p})
 	}
 	c.register(p)

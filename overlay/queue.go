@@ -26,8 +26,9 @@ type Message struct {
 
 // PathChanged says that a peer is now reached another way, or not at all.
 type PathChanged struct {
-	Peer *Peer
-	Path PathInfo
+	Peer   *Peer
+	Path   PathInfo
+	Replay bool // the old path died: what was sent last may be lost
 }
 
 func (PeerUp) event()      {}
@@ -60,7 +61,8 @@ func (q *queue) put(e Event) {
 	if pc, ok := e.(PathChanged); ok {
 		for i, o := range q.items {
 			if old, ok := o.(PathChanged); ok && old.Peer == pc.Peer {
-				q.items[i] = e
+				pc.Replay = pc.Replay || old.Replay
+				q.items[i] = pc
 				return
 			}
 		}

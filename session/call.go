@@ -137,7 +137,9 @@ func (c *Call) HangUp() error {
 }
 
 func (c *Call) command(f func(now time.Time) error) (err error) {
-	if e := c.hub.loop.Do(context.Background(), func(now time.Time) { err = f(now) }); e != nil {
+	// Draining before the command returns means that its effects are there:
+	// what the app sends right after Answer is heard.
+	if e := c.hub.loop.Do(context.Background(), func(now time.Time) { err = f(now); c.hub.drain(now) }); e != nil {
 		return e
 	}
 	return err
@@ -365,10 +367,15 @@ func (h *Hub) hush(c *Call) {
 }
 
 // moved passes a path change on to the calls it concerns.
-func (h *Hub) moved(_ time.Time, p *overlay.Peer, i overlay.PathInfo) {
+func (h *Hub) moved(e overlay.PathChanged) {
 	for _, c := range h.calls {
-		if c.live.Load() != nil && c.ov == p {
-			h.emit(CallPath{c, i})
+		f := c.live.Load()
+		if f == nil || c.ov != e.Peer {
+			continue
 		}
+		if e.Replay {
+			f.replay()
+		}
+		h.emit(CallPath{c, e.Path})
 	}
 }

@@ -26,7 +26,8 @@ type flow struct {
 
 	sendMu sync.Mutex // guards what follows
 	out    *Outbound
-	packet []byte // reused for every datagram
+	last   [replayed][]byte // the latest datagrams, in turn
+	next   int
 
 	recvMu sync.Mutex // guards what follows
 	in     *Inbound
@@ -50,7 +51,7 @@ func newFlow(now time.Time, h *Hub, c *Call, ov *overlay.Peer, e Answered) (*flo
 	}
 	f := &flow{
 		hub: h, call: c, ov: ov, id: e.ID, ssrc: e.Params.RemoteSSRC,
-		out: s.Out, in: s.In, packet: make([]byte, 0, packetRoom),
+		out: s.Out, in: s.In,
 		first: make(chan struct{}), stop: make(chan struct{}),
 	}
 	if err := h.ssrcs.Add(f.ssrc, f); err != nil {
@@ -66,12 +67,32 @@ func (f *flow) start() { f.hub.wg.Go(f.report) }
 func (f *flow) send(frame *media.Frame) error {
 	f.sendMu.Lock()
 	defer f.sendMu.Unlock()
-	pkt, err := f.out.Send(time.Now(), frame, f.packet[:0])
+	pkt, err := f.out.Send(time.Now(), frame, f.last[f.next][:0])
 	if err != nil || len(pkt) == 0 {
 		return err
 	}
-	f.packet = pkt
+	f.last[f.next] = pkt
+	f.next = (f.next + 1) % replayed
 	return f.ov.SendMedia(pkt)
+}
+
+// replayed is how many datagrams are sent again when a path died under them:
+// what was on the way during the trip of the news, 25 ms and two paths apart,
+// and as old as a playout buffer may still use.
+const replayed = 8
+
+// replay sends the latest datagrams again, on a path that has just taken over.
+// The receiver's replay protection drops those that came through.
+func (f *flow) replay() {
+	f.sendMu.Lock()
+	defer f.sendMu.Unlock()
+	for i := range replayed {
+		if pkt := f.last[(f.next+i)%replayed]; len(pkt) > 0 {
+			if err := f.ov.SendMedia(pkt); err != nil {
+				f.hub.log.Debug("not sent again", "call", f.id, "err", err)
+			}
+		}
+	}
 }
 
 // receive takes a packet with the flow's SSRC on a socket reader's goroutine,

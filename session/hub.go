@@ -124,7 +124,7 @@ func (h *Hub) listen() {
 			h.emit(LinkDown{Node: e.Peer.Node()})
 			h.loop.Do(h.ctx, func(now time.Time) { h.gone(now, e.Peer) })
 		case overlay.PathChanged:
-			h.loop.Do(h.ctx, func(now time.Time) { h.moved(now, e.Peer, e.Path) })
+			h.loop.Do(h.ctx, func(time.Time) { h.moved(e) })
 		case overlay.Message:
 			h.loop.Do(h.ctx, func(now time.Time) { h.receive(now, e) })
 		}
