@@ -112,6 +112,7 @@ func (c *call) talk(now time.Time) {
 type endedCall struct {
 	id     CallID
 	peer   Peer
+	placed bool   // an own call: only its callee has anything to say later
 	final  []byte // nil when the peer ended it
 	until  time.Time
 	echoes int

@@ -175,12 +175,12 @@ func (m *Machine) receiveControl(now time.Time, p Peer, b []byte) error {
 	return nil
 }
 
-// late handles RINGING or ANSWER to a call that is over here: the peer has not
+// late handles RINGING or ANSWER to an own call that is over here: the peer has not
 // heard of it, so it is told again.
 func (m *Machine) late(now time.Time, p Peer, id CallID) error {
 	for i := range m.ended {
 		e := &m.ended[i]
-		if e.id == id && e.peer == p && now.Before(e.until) && e.final != nil {
+		if e.id == id && e.peer == p && e.placed && e.final != nil && now.Before(e.until) {
 			m.echo(e)
 			return nil
 		}
@@ -222,7 +222,10 @@ func (m *Machine) end(now time.Time, c *call, r Reason, byUs bool, final []byte)
 // bury moves a call from the live to the ended ones.
 func (m *Machine) bury(now time.Time, c *call, final []byte) {
 	m.calls = without(m.calls, c)
-	m.ended = append(m.ended, endedCall{id: c.id, peer: c.peer, final: final, until: now.Add(endedLife), unsure: !m.linked(c.peer)})
+	m.ended = append(m.ended, endedCall{
+		id: c.id, peer: c.peer, placed: c.outgoing, final: final,
+		until: now.Add(endedLife), unsure: !m.linked(c.peer),
+	})
 	if len(m.ended) > maxEnded {
 		m.ended = m.ended[1:]
 	}
