@@ -17,7 +17,7 @@ type Box struct {
 	ports ports
 
 	flows    map[flow]*mapping           // by inside
-	outer    map[netip.AddrPort]*mapping // by outside
+	outer    map[netip.AddrPort]*mapping // by outside; nil where a port rests
 	sessions map[hole]*session
 	hosts    map[netip.Addr]*subscriber
 	ends     queue[ending]
@@ -90,7 +90,7 @@ func (b *Box) clear() {
 	b.sessions = map[hole]*session{}
 	b.hosts = map[netip.Addr]*subscriber{}
 	b.ends = queue[ending]{}
-	b.ports.reset(&b.c)
+	b.ports.reset(&b.c, b.outer)
 }
 
 // Len returns how many mappings and holes the box holds at a time.
@@ -211,7 +211,7 @@ func (b *Box) open(t time.Duration, from, to netip.AddrPort) (*mapping, Reason) 
 	if host == nil {
 		host = &subscriber{addr: from.Addr()}
 		if translated && !b.c.Arbitrary {
-			host.pool = b.ports.address(&b.c, from.Addr())
+			host.pool = b.ports.address(from.Addr())
 		}
 	}
 	if b.c.Quota > 0 && host.mappings >= b.c.Quota {
@@ -297,14 +297,15 @@ func (b *Box) expire(t time.Duration) {
 // without its mapping, nor beyond it.
 func (b *Box) close(m *mapping) {
 	delete(b.flows, m.flow)
-	delete(b.outer, m.out)
 	m.host.mappings--
-	if b.translates(m.in.Addr()) {
-		if b.c.Hold > 0 {
-			b.ends.push(m.until+b.c.Hold, ending{rest: m.out})
-		} else {
-			b.ports.release(m.out)
-		}
+	switch {
+	case !b.translates(m.in.Addr()):
+		delete(b.outer, m.out)
+	case b.c.Hold > 0:
+		b.outer[m.out] = nil
+		b.ends.push(m.until+b.c.Hold, ending{rest: m.out})
+	default:
+		b.ports.release(m.out)
 	}
 	if m.host.mappings == 0 {
 		b.ports.leave(m.host)

@@ -48,7 +48,6 @@ func (n *NAT) Len() (mappings, holes int) { return n.box.Len(n.realm.w.Now()) }
 // Reboot makes the box forget everything, and take other addresses (of the
 // same families) where some are given.
 func (n *NAT) Reboot(addrs ...netip.Addr) {
-	n.box.clear()
 	if len(addrs) > 0 {
 		for _, a := range n.box.c.Pool {
 			n.leave(a)
@@ -59,6 +58,7 @@ func (n *NAT) Reboot(addrs ...netip.Addr) {
 		}
 		n.take(n.box.c.Pool)
 	}
+	n.box.clear()
 	n.realm.w.traceChange(n.name, "rebooted")
 }
 

@@ -8,13 +8,20 @@ import (
 	"slices"
 )
 
-// ports knows which outside ports of a box are taken and chooses the next.
+// ports chooses the outside ports of a box. A 10⁵-node simulation has as many
+// boxes as nodes, so it keeps no map of its own for what the mappings tell.
 type ports struct {
 	rng    *rand.Rand
-	taken  map[netip.AddrPort]bool // mapped or resting
-	count  map[netip.Addr]int      // of taken, by outside address
-	last   map[netip.Addr]uint16   // the last port Sequential gave out
+	outer  map[netip.AddrPort]*mapping // the box's; nil for a port that rests
+	pool   []poolAddr
 	blocks map[netip.AddrPort]bool // first ports of blocks that belong to a host
+}
+
+// poolAddr is an address of the pool and what is taken of it.
+type poolAddr struct {
+	netip.Addr
+	taken int    // ports mapped or resting
+	last  uint16 // port that Sequential gave out; 0 = none yet
 }
 
 // randomTries is how often a random port is drawn before the ports are gone
@@ -22,62 +29,89 @@ type ports struct {
 // in 10,000 times.
 const randomTries = 32
 
-func (p *ports) reset(c *NATConfig) {
-	p.taken = map[netip.AddrPort]bool{}
-	p.count = map[netip.Addr]int{}
-	p.blocks = map[netip.AddrPort]bool{}
-	p.last = map[netip.Addr]uint16{}
+func (p *ports) reset(c *NATConfig, outer map[netip.AddrPort]*mapping) {
+	p.outer, p.blocks = outer, map[netip.AddrPort]bool{}
+	p.pool = nil
+	for _, a := range c.Pool {
+		p.pool = append(p.pool, poolAddr{Addr: a})
+	}
 }
 
-// address draws an outside address of in's family.
-func (p *ports) address(c *NATConfig, in netip.Addr) netip.Addr {
-	var of []netip.Addr
-	for _, a := range c.Pool {
-		if a.Is4() == in.Is4() {
-			of = append(of, a)
+// at returns the pool's entry for an address.
+func (p *ports) at(a netip.Addr) *poolAddr {
+	for i := range p.pool {
+		if p.pool[i].Addr == a {
+			return &p.pool[i]
 		}
 	}
-	if len(of) == 1 {
-		return of[0]
-	}
-	return of[p.rng.IntN(len(of))]
+	return nil
 }
 
-// take reserves an outside address and port for a host's new mapping.
+// address draws an outside address of in's family; there must be one.
+func (p *ports) address(in netip.Addr) netip.Addr {
+	n := 0
+	for i := range p.pool {
+		if p.pool[i].Is4() == in.Is4() {
+			n++
+		}
+	}
+	k := 0
+	if n > 1 {
+		k = p.rng.IntN(n)
+	}
+	for i := range p.pool {
+		if p.pool[i].Is4() != in.Is4() {
+			continue
+		}
+		if k == 0 {
+			return p.pool[i].Addr
+		}
+		k--
+	}
+	panic("simnet: no outside address for " + in.String())
+}
+
+// take chooses an outside address and port for a host's new mapping; it is
+// taken once the caller has put it into outer.
 func (p *ports) take(c *NATConfig, h *subscriber, want uint16) (netip.AddrPort, bool) {
 	a := h.pool
 	if !a.IsValid() {
-		a = p.address(c, h.addr)
+		a = p.address(h.addr)
 	}
-	port, ok := p.choose(c, h, a, want)
+	o := p.at(a)
+	port, ok := p.choose(c, h, o, want)
 	if !ok {
 		return netip.AddrPort{}, false
 	}
-	out := netip.AddrPortFrom(a, port)
-	p.taken[out] = true
-	p.count[a]++
-	return out, true
+	o.taken++
+	return netip.AddrPortFrom(a, port), true
 }
 
-func (p *ports) choose(c *NATConfig, h *subscriber, a netip.Addr, want uint16) (uint16, bool) {
+func (p *ports) free(out netip.AddrPort) bool {
+	_, taken := p.outer[out]
+	return !taken
+}
+
+func (p *ports) choose(c *NATConfig, h *subscriber, o *poolAddr, want uint16) (uint16, bool) {
+	a := o.Addr
 	low, span := c.Block[0], int(c.Block[1])-int(c.Block[0])+1
-	if p.count[a] >= span {
+	if o.taken >= span {
 		return 0, false
 	}
 	switch c.Ports {
 	case Preserve:
-		if want >= low && want <= c.Block[1] && !p.taken[netip.AddrPortFrom(a, want)] {
+		if want >= low && want <= c.Block[1] && p.free(netip.AddrPortFrom(a, want)) {
 			return want, true
 		}
 	case Sequential:
-		var at int
-		if last, ok := p.last[a]; ok {
-			at = (int(last-low) + c.Step) % span
+		at := 0
+		if o.last != 0 {
+			at = (int(o.last-low) + c.Step) % span
 		} else {
 			at = p.rng.IntN(span) // it has been running for a while
 		}
 		port, ok := p.from(a, low, span, at)
-		p.last[a] = port
+		o.last = port
 		return port, ok
 	case Block:
 		if c.BlockSize > 0 {
@@ -91,7 +125,7 @@ func (p *ports) choose(c *NATConfig, h *subscriber, a netip.Addr, want uint16) (
 func (p *ports) random(a netip.Addr, low uint16, span int) (uint16, bool) {
 	for range randomTries {
 		port := low + uint16(p.rng.IntN(span))
-		if !p.taken[netip.AddrPortFrom(a, port)] {
+		if p.free(netip.AddrPortFrom(a, port)) {
 			return port, true
 		}
 	}
@@ -102,7 +136,7 @@ func (p *ports) random(a netip.Addr, low uint16, span int) (uint16, bool) {
 func (p *ports) from(a netip.Addr, low uint16, span, at int) (uint16, bool) {
 	for i := range span {
 		port := low + uint16((at+i)%span)
-		if !p.taken[netip.AddrPortFrom(a, port)] {
+		if p.free(netip.AddrPortFrom(a, port)) {
 			return port, true
 		}
 	}
@@ -140,8 +174,8 @@ func (p *ports) inBlocks(c *NATConfig, h *subscriber, a netip.Addr) (uint16, boo
 
 // release makes a port free again.
 func (p *ports) release(out netip.AddrPort) {
-	delete(p.taken, out)
-	p.count[out.Addr()]--
+	delete(p.outer, out)
+	p.at(out.Addr()).taken--
 }
 
 // leave takes a host's blocks back.

@@ -14,8 +14,10 @@ const (
 	// a world that holds more has a loop in it.
 	maxEvents = 1 << 22
 
-	// maxFree bounds the datagram buffers kept for use again (6 MB of full ones).
+	// maxFree bounds the datagrams kept for use again, and maxKeep the buffer of
+	// one: 6 MB of ordinary ones.
 	maxFree = 4096
+	maxKeep = 1536
 )
 
 // World is a simulated network and its clock. See the package comment for who
@@ -283,7 +285,7 @@ func (w *World) packet(b []byte) *packet {
 }
 
 func (w *World) recycle(p *packet) {
-	if len(w.free) < maxFree {
+	if len(w.free) < maxFree && cap(p.b) <= maxKeep {
 		p.on = nil
 		w.free = append(w.free, p)
 	}
