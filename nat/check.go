@@ -54,6 +54,7 @@ var aliveGaps = [aliveTries]time.Duration{300e6, 500e6, 800e6, 1200e6}
 // that an answer tells which try it answers and its round trip is exact.
 type check struct {
 	base    [12]byte
+	before  [12]byte // base of the check before, whose answers may still come
 	start   time.Time
 	at      [maxTries]time.Duration // when each try went, from start
 	next    time.Time               // the next try, or giving up
@@ -67,7 +68,7 @@ type check struct {
 
 // begin arms the check; the caller sets base.
 func (c *check) begin(now time.Time, why purpose, limit int) {
-	*c = check{base: c.base, next: now, limit: min(limit, maxTries), why: why, running: true, used: true}
+	*c = check{before: c.base, start: now, next: now, limit: min(limit, maxTries), why: why, running: true, used: true}
 }
 
 // tx returns the transaction id of try k.
@@ -77,10 +78,14 @@ func (c *check) tx(k int) [12]byte {
 	return id
 }
 
-// match returns the number of the try that id belongs to.
+// match returns the number of the try that id belongs to: -1 is one of the
+// check before, whose answer is genuine but has nothing to add.
 func (c *check) match(id [12]byte) (k int, ok bool) {
-	k = int(id[11] ^ c.base[11])
-	return k, c.used && k < c.tries && [11]byte(id[:]) == [11]byte(c.base[:])
+	if k = int(id[11] ^ c.base[11]); c.used && k < c.tries && [11]byte(id[:]) == [11]byte(c.base[:]) {
+		return k, true
+	}
+	k = int(id[11] ^ c.before[11])
+	return -1, c.used && k < maxTries && [11]byte(id[:]) == [11]byte(c.before[:])
 }
 
 // sent records a try and schedules what follows.

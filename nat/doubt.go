@@ -127,8 +127,9 @@ func (p *Paths) reassured() {
 	d := p.doubt
 	if d.silence {
 		p.media.quiet++
-		if q := p.voiced(d.since); q != nil && !p.controlling() && !p.primary.voice.last.After(d.since) {
-			// The peer decides, and its media comes elsewhere.
+		if q := p.voiced(d.since.Add(-silenceBase)); q != nil && !p.controlling() {
+			// The peer decides, and its media comes elsewhere: the
+			// primary path was silent for longer than that.
 			p.follow(q, Followed)
 			return
 		}

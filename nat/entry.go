@@ -248,6 +248,7 @@ func (p *Paths) retry(e *entry) {
 		}
 	}
 	if e.known() {
-		e.timer = p.now.Add(p.jitter(min(retryFirst<<min(e.fails, 10), most)))
+		at := e.check.start.Add(p.jitter(min(retryFirst<<min(e.fails, 10), most)))
+		e.timer = latest(at, p.now.Add(ta))
 	}
 }

@@ -78,7 +78,7 @@ func (p *Paths) answer(path sock.Path, b []byte, m message) bool {
 	c := &e.check
 	// RFC 8445 §7.2.5.2.1: an answer from elsewhere validates nothing. A
 	// second copy, or the answer to an earlier try, has nothing to add.
-	if e.path != path || c.done {
+	if e.path != path || c.done || k < 0 {
 		return true
 	}
 	c.running, c.done = false, true

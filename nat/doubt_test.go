@@ -1,0 +1,213 @@
+// SPDX-License-Identifier: AGPL-3.0-only OR LicenseRef-P2POS-Commercial
+
+package nat
+
+import (
+	"math/rand/v2"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/p2pos/p2pos/internal/sock"
+)
+
+// call returns a rig in mid-call over A with B as a spare.
+func call(t *testing.T, controlling bool) *rig {
+	r := newRig(t, controlling, Options{})
+	r.up(map[sock.Path]time.Duration{pathA: 10 * ms, pathB: 12 * ms}, pathA, pathB)
+	r.p.SetMedia(r.now, true)
+	r.talk(pathA, time.Second)
+	r.forget()
+	return r
+}
+
+// 140 ms of silence cast doubt, three probes later the path is dead.
+func TestSilenceKills(t *testing.T) {
+	for _, controlling := range []bool{true, false} {
+		r := call(t, controlling)
+		r.alive(-1, pathA)
+		start := r.now.Add(-20 * ms) // of the last packet
+		r.run(start.Add(139 * ms).Sub(r.now))
+		r.expect("in time", r.events(), "")
+		r.run(ms)
+		r.expect("silent", r.events(), "doubt:A")
+		r.expect("both", r.active(), name(pathA, pathB))
+		r.run(440 * ms)
+		r.expect("still in doubt", r.active(), name(pathA, pathB))
+		r.run(20 * ms)
+		r.expect("dead", r.events(), "A>B:dead:replay")
+		if n := len(strings.Fields(r.probes(pathA))); n != doubtTries {
+			t.Errorf("%d probes", n)
+		}
+		if got := r.probes(pathB); !strings.HasSuffix(got, "U") || strings.Count(got, "U") != 1 {
+			t.Errorf("B: %q", got)
+		}
+	}
+}
+
+// An answer, or media, ends doubt.
+func TestDoubtCleared(t *testing.T) {
+	r := call(t, false)
+	r.run(150 * ms)
+	r.expect("answered", r.events(), "doubt:A cleared:A")
+	r.expect("active", r.active(), name(pathA))
+
+	r = call(t, false)
+	r.alive(-1, pathA)
+	r.run(200 * ms)
+	r.p.Heard(r.now, pathA)
+	r.expect("heard", r.events(), "doubt:A cleared:A")
+	r.alive(10*ms, pathA)
+	r.talk(pathA, 5*time.Second)
+	r.expect("and well", r.events(), "")
+}
+
+// A muted peer costs a few probes, not ten a second for ever.
+func TestMuted(t *testing.T) {
+	r := call(t, true)
+	r.run(time.Minute)
+	got := r.events()
+	if n := strings.Count(got, "doubt:A"); n < 20 || n > 40 || n != strings.Count(got, "cleared:A") || strings.Contains(got, ">") {
+		t.Errorf("events %q", got)
+	}
+	// As soon as it speaks again, silence counts again.
+	r.talk(pathA, time.Second)
+	r.forget()
+	r.run(140 * ms)
+	if got := r.events(); !strings.HasPrefix(got, "doubt:A") {
+		t.Errorf("events %q", got)
+	}
+}
+
+// DTX sends every 100 ms, and a bad radio jitters: no doubt.
+func TestPausesAreNotSilence(t *testing.T) {
+	r := call(t, false)
+	for range 50 {
+		r.run(100 * ms)
+		r.p.Heard(r.now, pathA)
+	}
+	r.expect("DTX", r.events(), "")
+
+	r = call(t, false)
+	rng := rand.New(rand.NewPCG(1, 1))
+	for range 100 { // learn the jitter
+		r.run(time.Duration(rng.IntN(60)) * ms)
+		r.p.Heard(r.now, pathA)
+	}
+	r.forget()
+	r.run(150 * ms)
+	r.expect("jitter", r.events(), "")
+	r.run(200 * ms)
+	if got := r.events(); !strings.HasPrefix(got, "doubt:A") {
+		t.Errorf("events %q", got)
+	}
+}
+
+// With nothing else to send on, doubt still finds the path dead.
+func TestSilenceOnTheOnlyPath(t *testing.T) {
+	r := newRig(t, true, Options{})
+	r.up(map[sock.Path]time.Duration{pathA: 10 * ms}, pathA)
+	r.p.SetMedia(r.now, true)
+	r.talk(pathA, time.Second)
+	r.forget()
+	r.alive(-1, pathA)
+	r.run(time.Second)
+	r.expect("events", r.events(), "doubt:A down")
+	r.alive(10*ms, pathA)
+	r.run(time.Second)
+	r.expect("back", r.events()[:10], "up:A:again")
+}
+
+// The second path is one that works: it changes when another answers.
+func TestSecondPath(t *testing.T) {
+	r := newRig(t, false, Options{})
+	r.up(map[sock.Path]time.Duration{pathA: 10 * ms, pathB: 12 * ms, pathC: 30 * ms}, pathA, pathB, pathC)
+	r.p.SetMedia(r.now, true)
+	r.talk(pathA, time.Second)
+	r.forget()
+	r.alive(-1, pathA, pathB)
+	r.run(125 * ms)
+	r.expect("the faster", r.active(), name(pathA, pathB))
+	r.run(60 * ms)
+	r.expect("the one that answers", r.active(), name(pathA, pathC))
+	r.run(450 * ms)
+	r.expect("events", r.events(), "doubt:A doubt:A A>C:dead:replay")
+}
+
+// The two sides disagree: the one that doesn't decide follows, the other says
+// so again.
+func TestMediaComesElsewhere(t *testing.T) {
+	r := call(t, false)
+	r.talk(pathB, 500*ms)
+	r.expect("follows", r.events(), "doubt:A A>B:followed:replay")
+	r = call(t, true)
+	r.talk(pathB, 200*ms)
+	r.expect("stays", r.events(), "doubt:A cleared:A")
+	if got := r.probes(pathA); !strings.HasSuffix(got, "U") {
+		t.Errorf("A: %q", got)
+	}
+}
+
+// A keepalive in flight when the media stops is not waited for.
+func TestDoubtTakesOverKeepalive(t *testing.T) {
+	r := call(t, false)
+	r.alive(-1, pathA)
+	for r.probes(pathA) == "" {
+		r.talk(pathA, 20*ms)
+	}
+	r.forget()
+	r.run(700 * ms)
+	r.expect("events", r.events(), "doubt:A A>B:dead:replay")
+}
+
+// In the steady state nothing is allocated: not by media, a keepalive of ours,
+// nor one of the peer's.
+func TestSteadyStateAllocatesNothing(t *testing.T) {
+	step := steady()
+	if n := testing.AllocsPerRun(200, step); n > 0 {
+		t.Errorf("%v allocations", n)
+	}
+}
+
+func BenchmarkKeepaliveBothWays(b *testing.B) {
+	step := steady()
+	b.ReportAllocs()
+	for b.Loop() {
+		step()
+	}
+}
+
+// steady returns one period of an idle link: a probe each way, both answered.
+func steady() func() {
+	mine, theirs := creds()
+	p := NewPaths(mine, theirs, rand.New(rand.NewPCG(1, 1)), Options{})
+	now := epoch
+	p.Add(now, pathA)
+	k, ours := key(theirs), key(mine)
+	buf := make([]byte, 0, maxMessage)
+	turn := func() {
+		for d, ok := p.Poll(); ok; d, ok = p.Poll() {
+			if m, ok := parse(d.B); ok && m.request {
+				buf = appendResponse(buf[:0], m.tx, seen, k)
+				p.Receive(now, d.Path, buf)
+			}
+		}
+		for _, ok := p.NextEvent(); ok; _, ok = p.NextEvent() {
+		}
+	}
+	step := func() {
+		if at := p.Deadline(); at.After(now) {
+			now = at
+		}
+		p.Advance(now)
+		turn()
+		buf = appendRequest(buf[:0], testTx, mine.Tag, false, ours)
+		p.Receive(now, pathA, buf)
+		p.Heard(now, pathA)
+		turn()
+	}
+	for range 20 {
+		step()
+	}
+	return step
+}
