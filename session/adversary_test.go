@@ -477,22 +477,22 @@ func TestControlRules(t *testing.T) {
 	a.take()
 	b.take()
 	ca, cb := a.m.find(id), b.m.find(id)
-	make := func(c *call, kind messageType, seq uint32, r Reason) []byte {
+	say := func(c *call, kind messageType, seq uint32, r Reason) []byte {
 		return appendControl(nil, control{kind: kind, id: id, reason: r, seq: seq}, &c.sendKey)
 	}
-	quiet(t, "a third party", a, a.receive(start, m, make(cb, typeReject, 9, Busy)), ErrNoCall)
-	quiet(t, "own message reflected", a, a.receive(start, b, make(ca, typeCancel, 9, Cancelled)), ErrForged)
-	quiet(t, "CANCEL by the callee", a, a.receive(start, b, make(cb, typeCancel, 9, Cancelled)), ErrMessage)
-	quiet(t, "REJECT by the caller", b, b.receive(start, a, make(ca, typeReject, 9, Busy)), ErrMessage)
-	quiet(t, "RINGING by the caller", b, b.receive(start, a, make(ca, typeRinging, 9, 0)), ErrMessage)
-	quiet(t, "sequence used", a, a.receive(start, b, make(cb, typeRinging, 1, 0)), ErrReplay)
-	quiet(t, "sequence zero", a, a.receive(start, b, make(cb, typeRinging, 0, 0)), ErrReplay)
-	quiet(t, "cut off", a, a.receive(start, b, make(cb, typeRinging, 5, 0)[:40]), ErrMessage)
-	quiet(t, "too long", a, a.receive(start, b, append(make(cb, typeRinging, 5, 0), bytes.Repeat([]byte{0}, 256)...)), ErrMessage)
+	quiet(t, "a third party", a, a.receive(start, m, say(cb, typeReject, 9, Busy)), ErrNoCall)
+	quiet(t, "own message reflected", a, a.receive(start, b, say(ca, typeCancel, 9, Cancelled)), ErrForged)
+	quiet(t, "CANCEL by the callee", a, a.receive(start, b, say(cb, typeCancel, 9, Cancelled)), ErrMessage)
+	quiet(t, "REJECT by the caller", b, b.receive(start, a, say(ca, typeReject, 9, Busy)), ErrMessage)
+	quiet(t, "RINGING by the caller", b, b.receive(start, a, say(ca, typeRinging, 9, 0)), ErrMessage)
+	quiet(t, "sequence used", a, a.receive(start, b, say(cb, typeRinging, 1, 0)), ErrReplay)
+	quiet(t, "sequence zero", a, a.receive(start, b, say(cb, typeRinging, 0, 0)), ErrReplay)
+	quiet(t, "cut off", a, a.receive(start, b, say(cb, typeRinging, 5, 0)[:40]), ErrMessage)
+	quiet(t, "too long", a, a.receive(start, b, append(say(cb, typeRinging, 5, 0), bytes.Repeat([]byte{0}, 256)...)), ErrMessage)
 	quiet(t, "unknown type", a, a.receive(start, b, []byte{99, 1, 2, 3}), ErrMessage)
 	quiet(t, "empty", a, a.receive(start, b, nil), ErrMessage)
 	quiet(t, "a proof", a, a.receive(start, b, Refusal()), ErrMessage)
-	if err := a.receive(start, b, make(cb, typeReject, 6, Offline)); err != nil {
+	if err := a.receive(start, b, say(cb, typeReject, 6, Offline)); err != nil {
 		t.Fatal(err)
 	}
 	a.expect("a peer cannot claim that we found nobody", "ended rejected ring peer 0s")
