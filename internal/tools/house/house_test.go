@@ -210,6 +210,8 @@ func TestStyle(t *testing.T) {
 		"b/b.go", "// SPDX-License-Identifier: Y\n\npackage b\n",
 		"b/b_test.go", "// SPDX-License-Identifier: Y\n\npackage b\n\nimport \"time\"\n\nfunc f() { time.Sleep(1) }\n",
 		"b/c_test.go", "// SPDX-License-Identifier: Y\n\npackage b\n\nimport (\n\t\"testing/synctest\"\n\t\"time\"\n)\n\nfunc g() { synctest.Test(nil, nil); time.Sleep(1) }\n",
+		"b/bubble_test.go", "// SPDX-License-Identifier: Y\n\npackage b\n\nimport \"testing/synctest\"\n\nfunc bubble(f func()) { synctest.Test(nil, nil) }\n",
+		"b/d_test.go", "// SPDX-License-Identifier: Y\n\npackage b\n\nimport \"time\"\n\nfunc h() { bubble(func() { time.Sleep(1) }) }\n\nfunc i() { h2(func() { time.Sleep(1) }) }\n",
 		"b/long.go", "// SPDX-License-Identifier: Y\n\npackage b\n"+strings.Repeat("\n", house.MaxLines),
 	)
 	expect(t, tr.Headers(map[string]string{".": "X", "b": "Y"}), "a/b.go:1", "a/c.go:2: no empty line")
@@ -217,7 +219,7 @@ func TestStyle(t *testing.T) {
 	expect(t, tr.Inits("a"))
 	expect(t, tr.Docs(), "package b has no doc.go")
 	expect(t, tr.Docs("b"))
-	expect(t, tr.Sleeps(), "b/b_test.go:7")
+	expect(t, tr.Sleeps(), "b/b_test.go:7", "b/d_test.go:9")
 	expect(t, tr.Sizes(), "b/long.go:803")
 }
 

@@ -68,24 +68,50 @@ func (t *Tree) Docs(exempt ...string) []Finding {
 	return out.sorted()
 }
 
-// Sleeps returns the test files that sleep on the real clock: outside a
-// synctest bubble such a test is slow, or fails on a busy machine.
+// Sleeps returns where tests sleep on the real clock: outside a synctest
+// bubble such a test is slow, or fails on a busy machine. A file that imports
+// testing/synctest is trusted, and so is what stands inside a call of one of
+// its package's functions that open a bubble.
 func (t *Tree) Sleeps() []Finding {
+	bubbles := make(map[string]bool) // folder.function
+	for _, f := range t.Files {
+		for _, d := range f.AST.Decls {
+			if fn, ok := d.(*ast.FuncDecl); ok && fn.Body != nil && f.uses(fn.Body, "testing/synctest", "Test") {
+				bubbles[f.Dir+"."+fn.Name.Name] = true
+			}
+		}
+	}
 	out := &findings{fset: t.fset}
 	for _, f := range t.Files {
 		if _, bubble := f.Imports["testing/synctest"]; !f.Test || bubble {
 			continue
 		}
 		ast.Inspect(f.AST, func(n ast.Node) bool {
-			if s, ok := n.(*ast.SelectorExpr); ok {
-				if pkg, name, _ := f.selects(s); pkg == "time" && name == "Sleep" {
-					out.at(f, s.Pos(), "time.Sleep in a test that uses no synctest bubble")
+			switch n := n.(type) {
+			case *ast.CallExpr:
+				id, ok := n.Fun.(*ast.Ident)
+				return !ok || !bubbles[f.Dir+"."+id.Name]
+			case *ast.SelectorExpr:
+				if pkg, name, _ := f.selects(n); pkg == "time" && name == "Sleep" {
+					out.at(f, n.Pos(), "time.Sleep in a test outside a synctest bubble")
 				}
 			}
 			return true
 		})
 	}
 	return out.sorted()
+}
+
+// uses reports whether a package's name is used below n.
+func (f *File) uses(n ast.Node, pkg, name string) (found bool) {
+	ast.Inspect(n, func(n ast.Node) bool {
+		if s, ok := n.(*ast.SelectorExpr); ok {
+			p, sel, _ := f.selects(s)
+			found = found || p == pkg && sel == name
+		}
+		return !found
+	})
+	return found
 }
 
 // Uses returns where non-test code selects, or sets by key, a name that
