@@ -174,7 +174,7 @@ func TestLinkSurvivesPulledSocket(t *testing.T) {
 // ends the stall at once.
 func TestReplayEndsStall(t *testing.T) {
 	stall := func(t *testing.T, replay bool) (took time.Duration) {
-		bubble(t, func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
 			network := newMemNet()
 			a := newQUICNode(t, Config{Conns: []net.PacketConn{network.listen("192.0.2.1:1"), network.listen("192.0.2.1:2")}})
 			b := newQUICNode(t, Config{Conns: []net.PacketConn{network.listen("192.0.2.2:1")}})
@@ -216,7 +216,7 @@ func TestReplayEndsStall(t *testing.T) {
 // A peer whose link is alive comes back from a new address and dials again:
 // both links work, the old one on its own address, while one drains.
 func TestSecondLinkOfKnownPeer(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		network := newMemNet()
 		a := newQUICNode(t, Config{Conns: []net.PacketConn{network.listen("192.0.2.1:1"), network.listen("192.0.2.1:2")}})
 		b := newQUICNode(t, Config{Conns: []net.PacketConn{network.listen("192.0.2.2:1")}})
@@ -295,7 +295,7 @@ func TestSecondLinkOfKnownPeer(t *testing.T) {
 // A flood of Initials makes QUIC ask for Retry and leaves an honest dialler
 // its handshake.
 func TestHandshakeWithRetry(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		network := newMemNet()
 		a := newQUICNode(t, Config{Conns: []net.PacketConn{network.listen("192.0.2.1:1")}})
 		target := network.listen("192.0.2.2:1")
@@ -316,7 +316,7 @@ func TestHandshakeWithRetry(t *testing.T) {
 
 // The path socket outlives a transport: the next one may use it.
 func TestTransportAfterTransport(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		network := newMemNet()
 		a := newQUICNode(t, Config{Conns: []net.PacketConn{network.listen("192.0.2.1:1")}})
 		b := newQUICNode(t, Config{Conns: []net.PacketConn{network.listen("192.0.2.2:1")}})

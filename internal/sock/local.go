@@ -9,7 +9,6 @@ import (
 	"net"
 	"net/netip"
 	"sync"
-	"sync/atomic"
 	"time"
 )
 
@@ -42,7 +41,6 @@ type local struct {
 	conn  net.PacketConn
 	udp   *net.UDPConn // conn, when it is one
 	addr  netip.AddrPort
-	dead  atomic.Bool // the reader has given up
 
 	mu           sync.Mutex
 	destinations map[netip.AddrPort]*net.UDPAddr // for conns other than *net.UDPConn
@@ -62,9 +60,6 @@ func newLocal(index int, c net.PacketConn) *local {
 }
 
 func (l *local) write(to netip.AddrPort, b []byte) error {
-	if l.dead.Load() {
-		return fmt.Errorf("sock: write to %v: local connection %d is down: %w", to, l.index, net.ErrClosed)
-	}
 	var err error
 	if l.udp != nil {
 		_, err = l.udp.WriteToUDPAddrPort(b, to)
@@ -153,8 +148,7 @@ func (s *Socket) giveUp(l *local, err error) {
 		return
 	default:
 	}
-	l.dead.Store(true)
-	_ = l.conn.Close() // releases the port; it may be closed already
+	_ = l.conn.Close() // writes fail from now on; it may be closed already
 	if s.cfg.Down != nil {
 		s.cfg.Down(l.index, err)
 	}

@@ -40,7 +40,7 @@ func TestReadErrors(t *testing.T) {
 		{"closed", &net.OpError{Op: "read", Err: net.ErrClosed}, 1, true, 0},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			bubble(t, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
 				start := time.Now()
 				var downs []down
 				var heard []time.Duration
@@ -51,15 +51,17 @@ func TestReadErrors(t *testing.T) {
 					STUN:  func(p Path, _ []byte) { heard = append(heard, time.Since(start)) },
 					Down:  func(local int, err error) { downs = append(downs, down{local, err, time.Since(start)}) },
 				})
-				for range c.times {
-					a.feed("192.0.2.1:9", nil, c.err)
+				for range 2 { // what comes between makes good
+					for range c.times {
+						a.feed("192.0.2.1:9", nil, c.err)
+					}
+					a.feed("192.0.2.1:9", message(0x0001), nil)
 				}
-				a.feed("192.0.2.1:9", message(0x0001), nil)
 				time.Sleep(time.Minute)
 				synctest.Wait()
 				err := s.WriteTo(Path{1, source(1)}, []byte{128})
 				if !c.down {
-					if len(downs) != 0 || len(heard) != 1 || heard[0] > c.within || err != nil {
+					if len(downs) != 0 || len(heard) != 2 || heard[0] > c.within || err != nil {
 						t.Errorf("down %v, heard %v, write %v", downs, heard, err)
 					}
 				} else {
@@ -94,7 +96,7 @@ func (timeout) Temporary() bool { return true }
 
 // Close ends a pause between errors, calls nobody, and may be called twice.
 func TestCloseDuringPause(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		conn := newMemNet().listen("192.0.2.9:1")
 		s := Open(Config{Conns: []net.PacketConn{conn}, Down: func(int, error) { t.Error("Down because of Close") }})
 		for range 100 {
@@ -123,8 +125,26 @@ func TestCloseDuringPause(t *testing.T) {
 	})
 }
 
+// Close waits for a callback that is still running.
+func TestCloseWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		conn := newMemNet().listen("192.0.2.9:1")
+		release, closed := make(chan struct{}), make(chan struct{})
+		s := Open(Config{Conns: []net.PacketConn{conn}, STUN: func(Path, []byte) { <-release }})
+		conn.feed("192.0.2.1:9", message(0x0001), nil)
+		synctest.Wait()
+		go func() { s.Close(); close(closed) }()
+		synctest.Wait()
+		if isClosed(closed) {
+			t.Error("Close did not wait")
+		}
+		close(release)
+		<-closed
+	})
+}
+
 func TestDestinationsAreBounded(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		s, _, peers, _ := world("192.0.2.1:9")
 		defer s.Close()
 		for i := range 2*maxDestinations + 1 {

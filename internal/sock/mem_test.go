@@ -8,7 +8,6 @@ import (
 	"net/netip"
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 )
 
@@ -106,12 +105,6 @@ func (c *memConn) LocalAddr() net.Addr              { return c.addr }
 func (c *memConn) SetDeadline(time.Time) error      { return nil }
 func (c *memConn) SetReadDeadline(time.Time) error  { return nil }
 func (c *memConn) SetWriteDeadline(time.Time) error { return nil }
-
-// bubble runs f in fake time; it fails when f leaves a goroutine behind.
-func bubble(t *testing.T, f func(t *testing.T)) {
-	t.Helper()
-	synctest.Test(t, f)
-}
 
 // to returns the path from local connection 0 to addr.
 func to(addr string) Path { return Path{0, netip.MustParseAddrPort(addr)} }

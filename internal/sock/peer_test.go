@@ -24,7 +24,7 @@ func world(addrs ...string) (s *Socket, conn *memConn, peers []*memConn, network
 }
 
 func TestVirtualAddresses(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		s, _, _, _ := world()
 		defer s.Close()
 		other, _, _, _ := world()
@@ -51,7 +51,7 @@ func TestVirtualAddresses(t *testing.T) {
 }
 
 func TestMaxPeers(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		s, conn, _, _ := world()
 		defer s.Close()
 		var last *Peer
@@ -74,7 +74,7 @@ func TestMaxPeers(t *testing.T) {
 
 // Send goes to the primary path and the duplicates, and fails only when all do.
 func TestSend(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		addrs := []string{"192.0.2.1:9", "192.0.2.2:9", "192.0.2.3:9", "192.0.2.4:9"}
 		s, conn, peers, _ := world(addrs...)
 		defer s.Close()
@@ -134,7 +134,7 @@ func TestSend(t *testing.T) {
 }
 
 func TestBindings(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		s, conn, _, _ := world()
 		defer s.Close()
 		a, b := s.NewPeer(), s.NewPeer()
@@ -193,7 +193,7 @@ func TestBindings(t *testing.T) {
 
 // Only authentic media counts as heard, and only for the peer it is bound to.
 func TestHeard(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		s, conn, _, _ := world()
 		defer s.Close()
 		a, b := s.NewPeer(), s.NewPeer()

@@ -74,7 +74,7 @@ func FuzzReceiveQUIC(f *testing.F) {
 // An Initial brings in a stranger; QUIC answers it at its source, and what it
 // sends then is its own.
 func TestStranger(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		s, conn, peers, _ := world("192.0.2.1:9")
 		defer s.Close()
 		conn.feed("192.0.2.1:9", initial(version1), nil)
@@ -112,7 +112,7 @@ func TestStranger(t *testing.T) {
 }
 
 func TestStrangerExpires(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		s, conn, peers, _ := world("192.0.2.1:9")
 		defer s.Close()
 		conn.feed("192.0.2.1:9", initial(version1), nil)
@@ -149,7 +149,7 @@ func TestStrangerExpires(t *testing.T) {
 // 1,024 strangers wait; the next one replaces the oldest once it has had its
 // second, and finds no place before.
 func TestManyStrangers(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		s, conn, _, _ := world()
 		defer s.Close()
 		arrive := func(i, n int) {
@@ -190,7 +190,7 @@ func TestManyStrangers(t *testing.T) {
 
 // A peer that comes back from a new address becomes an alias of itself.
 func TestMerge(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		s, conn, peers, _ := world("192.0.2.1:9", "192.0.2.2:9")
 		defer s.Close()
 		old := s.NewPeer()
@@ -244,7 +244,7 @@ func TestMerge(t *testing.T) {
 // A peer without a path takes that of the one it is merged with; aliases are
 // bounded, its own address stays.
 func TestMergeOften(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		s, conn, _, _ := world()
 		defer s.Close()
 		old := s.NewPeer()
@@ -278,7 +278,7 @@ func TestMergeOften(t *testing.T) {
 
 // Two provisional peers may turn out to be one; a closed one takes nobody in.
 func TestMergeStates(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		s, conn, _, _ := world()
 		defer s.Close()
 		stranger := func(i int) *Peer {

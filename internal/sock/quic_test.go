@@ -15,7 +15,7 @@ import (
 
 // What quic-go looks for, and must not find, on the path socket.
 func TestPathSocketShape(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		s, _, _, _ := world()
 		defer s.Close()
 		pc := s.QUIC()
@@ -44,7 +44,7 @@ func TestPathSocketShape(t *testing.T) {
 }
 
 func TestReadDeadline(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		s, conn, _, _ := world()
 		defer s.Close()
 		p := s.NewPeer()
@@ -107,6 +107,20 @@ func TestReadDeadline(t *testing.T) {
 		expect("cleared", 0, nil)
 		expect("cleared, second reader", 0, nil)
 
+		// Two packets that arrive at once wake two readers.
+		go read()
+		go read()
+		synctest.Wait()
+		s.quic.mu.Lock()
+		for i := range 2 {
+			s.quic.queue[(s.quic.head+i)%QueueLen] = arrival{p.Addr(), s.pool.get()}
+		}
+		s.quic.count = 2
+		s.quic.signal()
+		s.quic.mu.Unlock()
+		expect("first of two", 0, nil)
+		expect("second of two", 0, nil)
+
 		var ne net.Error // quic-go goes on reading after a temporary error
 		set(-1)
 		go read()
@@ -139,7 +153,7 @@ func TestReadDeadline(t *testing.T) {
 
 // A slow QUIC loses the oldest packets, and nothing else waits for it.
 func TestQueueDropsOldest(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		s, conn, _, _ := world()
 		defer s.Close()
 		s.NewPeer().Bind(to("192.0.2.1:9"))
@@ -163,7 +177,7 @@ func TestQueueDropsOldest(t *testing.T) {
 
 // Whatever QUIC writes to, it counts as written.
 func TestWritesAreSwallowed(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		s, _, _, _ := world()
 		defer s.Close()
 		p := s.NewPeer()

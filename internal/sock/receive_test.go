@@ -12,7 +12,7 @@ import (
 
 // Every first byte goes where design/001-wire.md and RFC 9443 send it.
 func TestDemux(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		got := make(map[string]int)
 		count := func(kind string) func(Path, []byte) {
 			return func(p Path, b []byte) {
@@ -56,7 +56,7 @@ func TestDemux(t *testing.T) {
 }
 
 func TestNobodyListens(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		conn := newMemNet().listen("192.0.2.9:1")
 		s := Open(Config{Conns: []net.PacketConn{conn}})
 		defer s.Close()
@@ -70,7 +70,7 @@ func TestNobodyListens(t *testing.T) {
 
 // A longest datagram arrives whole.
 func TestLongDatagram(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		conn := newMemNet().listen("192.0.2.9:1")
 		s := Open(Config{Conns: []net.PacketConn{conn}})
 		defer s.Close()
@@ -86,7 +86,7 @@ func TestLongDatagram(t *testing.T) {
 // Strangers can fill counters and nothing else.
 func TestFloodFromStrangers(t *testing.T) {
 	const packets = 20_000
-	bubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		conn := newMemNet().listen("192.0.2.9:1")
 		s := Open(Config{
 			Conns: []net.PacketConn{conn},

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -19,7 +20,7 @@ func held(p *Peer) (n int) {
 }
 
 func TestReplay(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		s, _, peers, _ := world("192.0.2.1:9", "192.0.2.2:9")
 		defer s.Close()
 		p := s.NewPeer()
@@ -88,7 +89,7 @@ func TestTrim(t *testing.T) {
 			t.Errorf("%s: %d packets kept, want %d", when, held(p), want)
 		}
 	}
-	bubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		s, conn, _, _ := world("192.0.2.1:9")
 		defer s.Close()
 		p := s.NewPeer()
