@@ -48,6 +48,13 @@ func TestConnInBubble(t *testing.T) {
 		if d := time.Since(begin); d != ms(10) {
 			t.Fatalf("took %v", d)
 		}
+		// A world with nothing to do keeps the time, too.
+		time.Sleep(time.Hour + ms(3))
+		begin = time.Now()
+		b.WriteTo([]byte("later"), a.LocalAddr())
+		if _, _, err := a.ReadFrom(buf); err != nil || time.Since(begin) != ms(10) {
+			t.Fatalf("took %v: %v", time.Since(begin), err)
+		}
 		// IPv6, and a mapped IPv4 address as net packages make them.
 		b.WriteToUDPAddrPort([]byte("six"), at("[2001:db8::1]:1000"))
 		k, six, err := a.ReadFromUDPAddrPort(buf)
@@ -185,8 +192,12 @@ func TestConnErrors(t *testing.T) {
 		// Net.Close ends the rest, with a deadline and datagrams under way.
 		b.SetReadDeadline(time.Now().Add(time.Hour))
 		a.WriteTo([]byte("x"), b.LocalAddr())
+		begin := time.Now()
 		n.Close()
 		n.Close()
+		if d := time.Since(begin); d != 0 {
+			t.Fatalf("Close waited %v", d)
+		}
 		if _, _, err := b.ReadFrom(nil); !errors.Is(err, net.ErrClosed) {
 			t.Fatal(err)
 		}

@@ -212,6 +212,10 @@ func TestDualStackHome(t *testing.T) {
 	// An inside host that roams takes its address out of the public network.
 	host.RemoveAddr(addr("2001:db8:1::2"))
 	w.Host("heir", Profile{}, addr("2001:db8:1::2"))
+	// Two homes without any IPv4 outside may have the same private addresses.
+	for _, name := range []string{"v6 only", "also v6 only"} {
+		w.NAT(name, Profile{}, NATConfig{}).Host(name, Profile{}, addr("192.168.1.2"))
+	}
 	if got := w.public.table[addr("192.168.1.2")]; got != nil {
 		t.Fatal("a private address is known in public")
 	}

@@ -106,7 +106,7 @@ func (p *ports) choose(c *NATConfig, h *subscriber, o *poolAddr, want uint16) (u
 	case Sequential:
 		at := 0
 		if o.last != 0 {
-			at = (int(o.last-low) + c.Step) % span
+			at = int(o.last-low) + c.Step
 		} else {
 			at = p.rng.IntN(span) // it has been running for a while
 		}

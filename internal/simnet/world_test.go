@@ -192,8 +192,11 @@ func TestRoamingAndCables(t *testing.T) {
 	w, a, b, hb := pair(1, Profile{Delay: ms(10)})
 	first, second := at("45.0.0.2:2000"), at("45.0.0.3:2000")
 
-	a.say(w, 0, first, "under way when b moves")
+	hb.SetProfile(Profile{Delay: ms(1)})
+	a.say(w, 0, first, "on b's link when b moves")
 	w.forward(5)
+	a.say(w, 0, first, "on a's link when b moves")
+	w.forward(5.5)
 	hb.AddAddr(second.Addr())
 	hb.RemoveAddr(first.Addr())
 	w.forward(100)
@@ -221,7 +224,7 @@ func TestRoamingAndCables(t *testing.T) {
 	wantTexts(t, b, "ping", "mended")
 
 	s := w.Stats()
-	if s.Sent != 6 || s.Delivered != 3 || s.Dropped[NoRoute] != 1 || s.Dropped[LinkDown] != 2 {
+	if s.Sent != 7 || s.Delivered != 3 || s.Dropped[NoRoute] != 2 || s.Dropped[LinkDown] != 2 {
 		t.Fatalf("stats %+v", s)
 	}
 }
