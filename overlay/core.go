@@ -135,7 +135,7 @@ func (c *core) drainPaths(now time.Time, p *Peer) {
 		case nat.Reflexive:
 			c.seenAt(p, e.Local, e.Addr)
 		case nat.Up:
-			s.down = time.Time{}
+			s.down, s.lost = time.Time{}, false
 			c.route(p, e.Again)
 			if e.Again {
 				p.sock.Replay(e.Path, replayPackets)
@@ -154,7 +154,7 @@ func (c *core) drainPaths(now time.Time, p *Peer) {
 		case nat.Doubt, nat.Cleared:
 			c.route(p, false)
 		case nat.Down:
-			s.down = now
+			s.down, s.lost = now, true
 			c.announce(p, false)
 			c.o.log.Debug("no path", "peer", p.node)
 		}
@@ -189,7 +189,7 @@ func (c *core) route(p *Peer, replay bool) {
 // announce publishes the path as it is now, and as an event when it changed.
 func (c *core) announce(p *Peer, replay bool) {
 	s := &p.state
-	i := PathInfo{Up: s.down.IsZero(), Remote: s.active.Remote, Local: c.o.sock.LocalAddr(s.active.Local)}
+	i := PathInfo{Up: !s.lost, Remote: s.active.Remote, Local: c.o.sock.LocalAddr(s.active.Local)}
 	if s.paths != nil {
 		for _, q := range s.paths.Snapshot() {
 			if q.Path == s.active {

@@ -44,7 +44,7 @@ func (c *core) reserve(node identity.NodeID, key ed25519.PublicKey, sp *sock.Pee
 // at returns the peer whose link runs over one of the given paths now.
 func (c *core) at(paths []sock.Path) *Peer {
 	for _, p := range c.order {
-		if p.state.linked && p.state.down.IsZero() && slices.Contains(paths, p.state.active) {
+		if p.state.linked && !p.state.lost && slices.Contains(paths, p.state.active) {
 			return p
 		}
 	}
@@ -89,6 +89,7 @@ func (c *core) adopt(now time.Time, l *Link, via sock.Path) {
 	if via.Remote.IsValid() {
 		s.paths.Add(now, via)
 		if _, _, ok := s.paths.Active(); !ok {
+			s.down = now // until a probe is answered
 			p.sock.Use(via)
 			p.sock.Bind(via)
 			s.active = via
@@ -97,11 +98,18 @@ func (c *core) adopt(now time.Time, l *Link, via sock.Path) {
 	if l.hello.observed.IsValid() {
 		c.seenAt(p, via.Local, l.hello.observed)
 	}
-	s.expires, s.down = time.Time{}, time.Time{}
+	s.expires = time.Time{}
+	s.links = append(s.links, l)
 	switch old := p.link.Load(); {
 	case old == nil:
 		p.link.Store(l)
-	case c.stays(old, l):
+	case old.dialled && l.dialled:
+		c.drainLink(l) // two addresses of one node were dialled at once
+	case !old.dialled && !l.dialled:
+		// Either that happened over there, and the other side will close one
+		// of the two, or it has lost the old one and we don't know it yet.
+		p.link.Store(l)
+	case old.dialled == c.smaller(p):
 		c.drainLink(l)
 	default:
 		p.link.Store(l)
@@ -127,14 +135,9 @@ func (c *core) openPaths(now time.Time, p *Peer, theirs nat.Cred) {
 	c.o.handles.Store(s.paths.Handle(), p)
 }
 
-// stays says whether the older of two links between the same nodes is kept.
-func (c *core) stays(old, fresh *Link) bool {
-	if old.dialled == fresh.dialled {
-		return false // the same side dialled again: it has lost the old one
-	}
-	weDial := bytes.Compare(c.o.self[:], old.peer.node[:]) < 0
-	return old.dialled == weDial
-}
+// smaller says whether this node has the smaller ID of the two: its links
+// stay, and it is the one to dial again.
+func (c *core) smaller(p *Peer) bool { return c.o.self.Less(p.node) }
 
 func (c *core) drainLink(l *Link) {
 	c.o.tasks.run(func() {
@@ -150,14 +153,20 @@ func (c *core) drainLink(l *Link) {
 func (c *core) lost(now time.Time, l *Link, bye bool) {
 	p := l.peer
 	s := &p.state
+	s.links = slices.DeleteFunc(s.links, func(o *Link) bool { return o == l })
 	if p.link.Load() != l {
+		return
+	}
+	if n := len(s.links); n > 0 {
+		p.link.Store(s.links[n-1])
+		c.register(p)
 		return
 	}
 	p.link.Store(nil)
 	// A link may die under a running call; media goes on meanwhile. The side
 	// with the smaller node ID dials again, so that one does.
 	if !bye && s.refs > 0 && c.o.ctx.Err() == nil {
-		if bytes.Compare(c.o.self[:], p.node[:]) < 0 {
+		if c.smaller(p) {
 			c.redial(p)
 		}
 		s.expires = now.Add(introducedLife)
