@@ -16,7 +16,7 @@ type Packetizer struct {
 	seq    uint16
 	offset uint32
 	time   timeline
-	quiet  bool // nothing, or silence, came before
+	quiet  bool // the last frame was silence
 }
 
 // NewPacketizer returns a Packetizer for one SSRC. The timestamp begins
@@ -29,7 +29,6 @@ func NewPacketizer(ssrc uint32, payloadType uint8, rng *rand.Rand) *Packetizer {
 		kind:   payloadType,
 		seq:    uint16(rng.Uint32N(1 << 15)),
 		offset: rng.Uint32(),
-		quiet:  true,
 	}
 }
 

@@ -206,6 +206,82 @@ func TestPlayoutSkipsSilenceFirst(t *testing.T) {
 	}
 }
 
+// TestPlayoutSkipsHoles: while the delay is too long, a lost frame is skipped,
+// not concealed.
+func TestPlayoutSkipsHoles(t *testing.T) {
+	d := every(230, 0)
+	copy(d[210:], []time.Duration{120 * ms, 100 * ms, 80 * ms, 60 * ms, 40 * ms, 20 * ms}) // too few to matter to the target
+	d[220] = -1
+	p := NewPlayout(PlayoutConfig{})
+	if got, want := listen(t, p, say(d...), 4680*ms), "0-209 x*3 211-219 221-229"; got != want {
+		t.Errorf("heard %s\nwant  %s", got, want)
+	}
+	// 60 ms too long: one frame of sound at once, beside the stall, then the hole.
+	if s := p.Stats(start); s.RemovedFor != 2*960 || s.Removed != 1 || s.Concealed != 3*960 {
+		t.Errorf("%+v", s)
+	}
+}
+
+// TestPlayoutRemovable: sound goes at intervals, silence at once, and the last
+// packet never, because concealment would follow.
+func TestPlayoutRemovable(t *testing.T) {
+	for _, tt := range []struct {
+		long     time.Duration
+		buffered int
+		since    int
+		quiet    bool
+		want     bool
+	}{
+		{31 * ms, 2, 25, false, true},
+		{31 * ms, 2, 24, false, false},
+		{61 * ms, 2, 10, false, true},
+		{61 * ms, 2, 9, false, false},
+		{31 * ms, 2, 0, true, true},
+		{30 * ms, 2, 99, true, false},
+		{time.Second, 1, 99, true, false},
+	} {
+		p := Playout{since: tt.since, stats: PlayoutStats{Buffered: tt.buffered}}
+		if got := p.removable(tt.long, tt.quiet); got != tt.want {
+			t.Errorf("%+v: %v", tt, got)
+		}
+	}
+}
+
+// TestPlayoutNobodyReads: packets that nobody pops keep to the cap.
+func TestPlayoutNobodyReads(t *testing.T) {
+	p := NewPlayout(PlayoutConfig{})
+	for i := range 200 {
+		now := start.Add(time.Duration(i) * 20 * ms)
+		p.Push(now, &rtp.Header{SequenceNumber: uint16(i), Timestamp: uint32(i) * 960}, speech(i))
+		checkPlayout(t, p, now)
+	}
+	if s := p.Stats(start); s.Buffered != 25 || s.Dropped != 175 {
+		t.Errorf("%+v", s)
+	}
+	// After 2 s without a packet any numbers are taken, at once.
+	p.Push(start.Add(7*time.Second), &rtp.Header{SequenceNumber: 30000, Timestamp: 5}, speech(1))
+	if s := p.Stats(start); s.Buffered != 1 || s.Dropped != 200 || s.Resyncs != 0 {
+		t.Errorf("after a silence: %+v", s)
+	}
+}
+
+// TestPlayoutCounts: every fate has its own counter.
+func TestPlayoutCounts(t *testing.T) {
+	p := NewPlayout(PlayoutConfig{})
+	packets := say(0, 0, -1, 0, 0, 0)
+	packets = append(packets, packets[0], packets[3])                          // again, while buffered
+	packets = append(packets, packet{150 * ms, 2, 2 * 960, 1, speech(2)})      // after its time
+	packets = append(packets, packet{150 * ms, 1, 960, 1, speech(1)})          // again, after it was played
+	packets = append(packets, packet{151 * ms, 9999, 0, 1, speech(9)})         // from nowhere
+	packets = append(packets, packet{152 * ms, 6, 6 * 960, 1, []byte("\x03")}) // no Opus
+	if got := listen(t, p, packets, 180*ms); got != "0-1 x 3-5" {
+		t.Errorf("heard %s", got)
+	}
+	if s := p.Stats(start); s.Played != 5 || s.Late != 1 || s.Duplicate != 3 || s.Dropped != 1 || s.Malformed != 1 || s.Removed != 0 || s.Concealed != 960 || s.Events != 1 {
+		t.Errorf("%+v", s)
+	}
+}
+
 func TestPlayoutOtherDurations(t *testing.T) {
 	// 60 ms packets, TOC config 3 (SILK NB 60 ms); the third is lost: concealed
 	// in three pieces.

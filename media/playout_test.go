@@ -199,6 +199,7 @@ func TestPlayoutScenarios(t *testing.T) {
 		{"nothing behind the last packet", say(every(10, 30*ms)...), 350 * ms, "0-9 x*3"},
 		{"a lost packet is concealed once", say(with(every(10, 0), 4, -1)...), 260 * ms, "0-3 x 5-9"},
 		{"a lost burst keeps its time", say(with(every(12, 0), 4, -1, -1, -1)...), 300 * ms, "0-3 x*3 7-11"},
+		{"a lost burst longer than the buffer does too", say(with(every(16, 0), 4, -1, -1, -1, -1, -1, -1)...), 380 * ms, "0-3 x*6 10-15"},
 		{"the first packet is lost", say(with(every(6, 0), 0, -1)...), 180 * ms, "1-5"},
 		{"reordered within the delay", say(with(every(10, 0), 4, 50*ms)...), 260 * ms, "0-9"},
 		{"reordered before the start", say(with(every(10, 0), 0, 30*ms)...), 260 * ms, "0-9"},

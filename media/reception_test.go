@@ -88,6 +88,12 @@ func TestReceptionRepeats(t *testing.T) {
 // TestReceptionJitter drives A.8 with an arrival that alternates by D: the
 // estimate must go to D itself.
 func TestReceptionJitter(t *testing.T) {
+	var first Reception
+	receive(&first, 0, 0, 0)
+	receive(&first, 30*ms, 1, 960) // 10 ms late: a sixteenth of it counts
+	if j := first.Jitter(); j != 625*time.Microsecond {
+		t.Errorf("jitter %v after one late packet", j)
+	}
 	var r Reception
 	for i := range 500 {
 		at := time.Duration(i) * 20 * ms

@@ -17,7 +17,7 @@ type timeline struct {
 const maxSpan = ClockRate
 
 // next returns the timestamp of a frame and whether time passed between it and
-// the frame before.
+// the frame before, which is true of the first.
 func (t *timeline) next(ts uint32, samples int) (out uint32, gap bool) {
 	span := uint32(min(max(samples, 0), maxSpan))
 	if !t.begun {
