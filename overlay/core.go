@@ -21,6 +21,7 @@ type core struct {
 	o       *Overlay
 	rng     *rand.Rand
 	peers   map[identity.NodeID]*Peer
+	bySock  map[*sock.Peer]*Peer
 	order   []*Peer // peers in order of arrival: map order must not reach the wire
 	intro   *introducer
 	asks    map[uint32]*ask
@@ -29,6 +30,7 @@ type core struct {
 	secrets []identity.Secret
 	mytags  map[tag]identity.Secret
 	hour    uint64 // for which mytags were made
+	trimmed time.Time
 }
 
 const (
@@ -42,6 +44,9 @@ const (
 	// mediaTick is how often genuine media is reported to the paths while a
 	// call runs: a fraction of the 100 ms after which silence counts.
 	mediaTick = 20 * time.Millisecond
+	// trimEvery is how often packets kept for a replay are looked through: as
+	// often as keepalives wake the node anyway.
+	trimEvery = 15 * time.Second
 	// drainTime is how long the loser of two links stays readable (design §4).
 	drainTime = 5 * time.Second
 )
@@ -58,12 +63,18 @@ func (c *core) Advance(now time.Time) {
 		}
 		switch {
 		case !s.linked && s.refs == 0 && !s.expires.IsZero() && !now.Before(s.expires):
-			c.drop(now, p)
+			c.drop(p)
 		case !s.down.IsZero() && now.Sub(s.down) >= deadAfter:
 			if l := p.link.Load(); l != nil {
 				l.close(codeBye, "no path")
 			}
 			s.down = time.Time{}
+		}
+	}
+	if len(c.order) > 0 && now.Sub(c.trimmed) >= trimEvery {
+		c.trimmed = now
+		for _, p := range c.order {
+			p.sock.Trim(now)
 		}
 	}
 	for id, a := range c.asks {
@@ -95,6 +106,9 @@ func (c *core) Deadline() time.Time {
 	}
 	for _, a := range c.asks {
 		d = earlier(d, a.expires)
+	}
+	if len(c.order) > 0 {
+		d = earlier(d, c.trimmed.Add(trimEvery))
 	}
 	if len(c.secrets) > 0 {
 		d = earlier(d, time.Unix(int64(c.hour+1)*3600, 0))

@@ -102,12 +102,13 @@ func New(cfg Config) (*Overlay, error) {
 	var seed [24]byte
 	rand.Read(seed[:])
 	o.core = &core{
-		o:     o,
-		rng:   mrand.New(mrand.NewPCG(binary.BigEndian.Uint64(seed[:]), binary.BigEndian.Uint64(seed[8:]))),
-		peers: make(map[identity.NodeID]*Peer),
-		asks:  make(map[uint32]*ask),
-		intro: newIntroducer(binary.BigEndian.Uint32(seed[16:])),
-		base:  nat.NewCred(), secrets: cfg.Secrets,
+		o:      o,
+		rng:    mrand.New(mrand.NewPCG(binary.BigEndian.Uint64(seed[:]), binary.BigEndian.Uint64(seed[8:]))),
+		peers:  make(map[identity.NodeID]*Peer),
+		bySock: make(map[*sock.Peer]*Peer),
+		asks:   make(map[uint32]*ask),
+		intro:  newIntroducer(binary.BigEndian.Uint32(seed[16:])),
+		base:   nat.NewCred(), secrets: cfg.Secrets,
 	}
 	o.core.retag(time.Now())
 	o.loop = drive.New(o.core, o.core.drain)
@@ -333,7 +334,7 @@ func (o *Overlay) reserve(ctx context.Context, node identity.NodeID, key ed25519
 }
 
 func (o *Overlay) release(p *Peer) {
-	o.loop.Do(context.Background(), func(now time.Time) { o.core.release(now, p) })
+	o.loop.Do(context.Background(), func(time.Time) { o.core.release(p) })
 }
 
 // pathsTo returns the ways to an address: one for each socket of its family.

@@ -307,6 +307,43 @@ func links(p *Peer) (n int) {
 	return n
 }
 
+// A node that was started anew on its old address is linked at once, though
+// its neighbours still think of its predecessor there.
+func TestRestartInPlace(t *testing.T) {
+	inLab(t, func(t *testing.T, l *lab) {
+		a, b := l.node(Config{}), l.node(Config{})
+		va := l.watch(a)
+		if _, err := b.Dial(t.Context(), addrOf(a)); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Second)
+		l.net.Do(func(*simnet.World) { l.hosts[1].Cut(true) }) // it dies without a bye
+		b.Close()
+		time.Sleep(100 * time.Millisecond)
+		l.net.Do(func(*simnet.World) { l.hosts[1].Cut(false) })
+		conn, err := l.net.Listen(l.hosts[1], 4000)
+		if err != nil {
+			t.Fatal(err)
+		}
+		again := l.nodeOn(Config{}, conn)
+		vb := l.watch(again)
+		p, err := again.Dial(t.Context(), addrOf(a))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 20 { // past the time in which the old link would end
+			time.Sleep(30 * time.Second)
+			if err := p.Send([]byte("x")); err != nil {
+				t.Fatal(err)
+			}
+		}
+		time.Sleep(time.Second)
+		if va, vb := va.seen(), vb.seen(); va.up != 2 || va.down != 1 || len(va.messages) != 20 || vb.down != 0 {
+			t.Errorf("a: %+v, again: %+v", va, vb)
+		}
+	})
+}
+
 // A node that dies without a word is noticed, and forgotten.
 func TestPeerVanishes(t *testing.T) {
 	inLab(t, func(t *testing.T, l *lab) {

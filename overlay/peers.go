@@ -19,6 +19,11 @@ import (
 // it; where the node is known already, sp becomes an alias of what it has.
 func (c *core) reserve(node identity.NodeID, key ed25519.PublicKey, sp *sock.Peer, mine nat.Cred) (*Peer, error) {
 	p := c.peers[node]
+	if old := c.bySock[sp]; old != nil && old != p {
+		// Another node answers from where one was: it was started anew. Its
+		// address is its own to keep, the old key is gone for good.
+		c.evict(old)
+	}
 	if p == nil {
 		if len(c.peers) >= maxPeers {
 			return nil, ErrCongested
@@ -30,8 +35,12 @@ func (c *core) reserve(node identity.NodeID, key ed25519.PublicKey, sp *sock.Pee
 		} else {
 			sp = sp.Confirm(nil)
 		}
+		if sp.Closed() {
+			return nil, ErrUnreachable // it took too long
+		}
 		p = &Peer{o: c.o, node: node, key: keyOf(key), sock: sp, mine: mine}
 		c.peers[node] = p
+		c.bySock[sp] = p
 		c.order = append(c.order, p)
 		c.o.tags.Store(p.mine.Tag, p)
 	} else if sp != nil && sp != p.sock {
@@ -52,15 +61,15 @@ func (c *core) at(paths []sock.Path) *Peer {
 }
 
 // release undoes one reserve.
-func (c *core) release(now time.Time, p *Peer) {
+func (c *core) release(p *Peer) {
 	p.state.refs--
 	if p.state.refs <= 0 && !p.state.linked && p.state.expires.IsZero() && c.peers[p.node] == p {
-		c.drop(now, p)
+		c.drop(p)
 	}
 }
 
 // drop forgets a peer without link.
-func (c *core) drop(now time.Time, p *Peer) {
+func (c *core) drop(p *Peer) {
 	for _, a := range p.state.asked {
 		a.done(nil)
 	}
@@ -72,7 +81,26 @@ func (c *core) drop(now time.Time, p *Peer) {
 	delete(c.peers, p.node)
 	c.order = slices.DeleteFunc(c.order, func(q *Peer) bool { return q == p })
 	c.intro.forget(p.node)
-	p.sock.Close()
+	if c.bySock[p.sock] == p {
+		delete(c.bySock, p.sock)
+		p.sock.Close()
+	}
+}
+
+// evict forgets a peer whose socket peer now belongs to its successor.
+func (c *core) evict(p *Peer) {
+	delete(c.bySock, p.sock)
+	links := p.state.links
+	p.state.links = nil
+	p.link.Store(nil)
+	if p.state.linked {
+		p.state.linked = false
+		c.o.events.push(PeerDown{p})
+	}
+	c.drop(p)
+	for _, l := range links {
+		l.close(codeBye, "replaced")
+	}
 }
 
 // adopt takes a link whose handshake is done. Of two links between the same
@@ -175,7 +203,7 @@ func (c *core) lost(now time.Time, l *Link, bye bool) {
 	c.intro.forget(p.node)
 	c.o.events.push(PeerDown{p})
 	if s.refs <= 0 && s.expires.IsZero() {
-		c.drop(now, p)
+		c.drop(p)
 	}
 }
 
@@ -193,7 +221,7 @@ func (c *core) redial(p *Peer) {
 		if err != nil {
 			c.o.log.Debug("dial failed", "peer", p.node, "err", err)
 		}
-		c.o.loop.Do(context.Background(), func(now time.Time) {
+		c.o.loop.Do(context.Background(), func(time.Time) {
 			s.dialing = false
 			if err != nil {
 				for _, a := range s.asked {
@@ -201,7 +229,7 @@ func (c *core) redial(p *Peer) {
 				}
 				s.asked = nil
 			}
-			c.release(now, p)
+			c.release(p)
 		})
 	})
 }
