@@ -331,6 +331,10 @@ func TestRestartInPlace(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		time.Sleep(time.Second)
+		if v := va.seen(); v.up != 2 || v.down != 1 {
+			t.Errorf("the old node is still there: %+v", v)
+		}
 		for range 20 { // past the time in which the old link would end
 			time.Sleep(30 * time.Second)
 			if err := p.Send([]byte("x")); err != nil {
