@@ -21,9 +21,6 @@ const (
 	// holdKind lets the rest of the first candidates answer before a change
 	// to a path of a better kind, so that there is one change and not three.
 	holdKind = 250 * time.Millisecond
-	// riseRest keeps two paths that are nearly alike from being measured
-	// against each other all day.
-	riseRest = 10 * time.Second
 )
 
 // rise is the wish to change over to a better path.
@@ -31,7 +28,6 @@ type rise struct {
 	to    *entry
 	since time.Time // better all the time since then
 	fast  bool      // by round trip, not by kind
-	after time.Time // no wishes before
 }
 
 // better ranks valid paths: by kind, then by round trip.
@@ -43,17 +39,24 @@ func (p *Paths) better(a, b *entry) bool {
 }
 
 // best returns the best valid path but the primary one. Those heard from since
-// are preferred to those that only answered some time.
+// are preferred to those that only answered some time, and these to those that
+// the peer left.
 func (p *Paths) best(since time.Time) *entry {
 	var top *entry
-	var topFresh bool
+	var topTrust int
 	for _, e := range p.list {
 		if e.state != Valid || e.gone || e == p.primary {
 			continue
 		}
-		fresh := !e.stale && e.heardAt().After(since)
-		if top == nil || fresh && !topFresh || fresh == topFresh && p.better(e, top) {
-			top, topFresh = e, fresh
+		trust := 1
+		switch {
+		case e.stale:
+			trust = 0
+		case e.heardAt().After(since):
+			trust = 2
+		}
+		if top == nil || trust > topTrust || trust == topTrust && p.better(e, top) {
+			top, topTrust = e, trust
 		}
 	}
 	return top
@@ -174,15 +177,12 @@ func (p *Paths) above() (to *entry, fast bool) {
 // so that two sides that judge differently don't pull each other to and fro.
 func (p *Paths) upgrade() {
 	r := &p.rise
-	if p.primary == nil || p.doubt.on || p.theirMAC == nil || !p.controlling() || p.now.Before(r.after) {
+	if p.primary == nil || p.doubt.on || p.theirMAC == nil || !p.controlling() {
 		r.to = nil
 		return
 	}
 	to, fast := p.above()
 	if to != r.to {
-		if r.to != nil && to == nil && r.fast {
-			r.after = p.now.Add(riseRest)
-		}
 		r.to, r.since = to, p.now
 	}
 	if r.fast = fast; to == nil {

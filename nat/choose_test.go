@@ -105,6 +105,9 @@ func TestNoFlapping(t *testing.T) {
 	if n := strings.Count(r.events(), ">"); n > 20 {
 		t.Errorf("%d changes in ten minutes", n)
 	}
+	if n := len(r.sent); n > 600 {
+		t.Errorf("%d probes in ten minutes to compare two paths", n)
+	}
 	// One that fails again and again while in use is left alone for longer
 	// each time, though it is of the better kind.
 	r = newRig(t, true, Options{})

@@ -57,6 +57,8 @@ func TestDoubtCleared(t *testing.T) {
 	r.run(200 * ms)
 	r.p.Heard(r.now, pathA)
 	r.expect("heard", r.events(), "doubt:A cleared:A")
+	r.talk(pathA, 900*ms)
+	r.expect("the probes don't matter any more", r.events(), "")
 	r.alive(10*ms, pathA)
 	r.talk(pathA, 5*time.Second)
 	r.expect("and well", r.events(), "")

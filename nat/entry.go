@@ -24,9 +24,9 @@ const (
 	// attested and that never answered with the key: enough for a lost one
 	// and a slow NAT, too few to hurt whoever lives there.
 	triesCold = 3
-	// triesProvoked more may follow, each set off by a genuine request from
-	// that very address: with triesCold the maxTries of an attested path.
-	triesProvoked = maxTries - triesCold
+	// triesProvoked is the sum of those and of the ones that a genuine request
+	// from that very address sets off, one each.
+	triesProvoked = maxTries
 
 	// retryFirst doubles up to retryUp, or to retryDown while nothing works.
 	retryFirst = 250 * time.Millisecond
@@ -60,8 +60,7 @@ type entry struct {
 	askedAt    time.Time // last genuine request
 	timer      time.Time // the next check while none runs; zero = none
 	fails      int       // checks without an answer, in a row
-	cold       int       // unprovoked packets before the first answer
-	provoked   int       // provoked ones
+	cold       int       // packets before the first answer
 	penalty    time.Time
 	penalties  int
 

@@ -109,7 +109,7 @@ func TestRoundTripOfRetry(t *testing.T) {
 }
 
 func TestReceiveRefuses(t *testing.T) {
-	r := newRig(t, true, Options{})
+	r := newRig(t, false, Options{})
 	r.p.Add(r.now, pathA)
 	r.drain()
 	tx := r.sent[0].m.tx
@@ -174,6 +174,25 @@ func TestLearnsPath(t *testing.T) {
 	r.expect("active", r.active(), name(pathA))
 }
 
+// RFC 8445 §7.3.1.4: the peer's probe got through, so ours will now.
+func TestTriggeredCheckHurries(t *testing.T) {
+	for _, attested := range []bool{true, false} {
+		r := newRig(t, false, Options{})
+		if attested {
+			r.p.AddAttested(r.now, pathA)
+		} else {
+			r.p.Add(r.now, pathA)
+		}
+		r.run(80 * ms)
+		r.receive(pathA, r.request(false))
+		r.receive(pathA, r.request(false)) // one probe for each, minGap apart
+		r.run(5 * ms)
+		r.expect("probes", r.probes(pathA), "0 50 80R 80 80R")
+		r.run(95 * ms)
+		r.expect("the second's", r.probes(pathA), "100")
+	}
+}
+
 // Replayed requests from invented sources: bounded paths, packets and memory,
 // and nothing of use is lost.
 func TestReplayFlood(t *testing.T) {
@@ -201,14 +220,19 @@ func TestReplayFlood(t *testing.T) {
 	if r.p.find(pathL) == nil {
 		t.Error("the attested candidate was crowded out")
 	}
-	// One invented source again and again: three packets and four provoked.
+	// One invented source again and again: three packets and four provoked,
+	// a new key in between or not.
 	r.now = r.now.Add(time.Minute)
 	r.p.Advance(r.now)
 	r.drain()
 	r.forget()
-	for range 500 {
+	for i := range 500 {
 		r.receive(pathC, b)
-		r.run(100 * ms)
+		if i == 1 {
+			r.theirs.Key[3]++
+			r.p.SetRemote(r.now, r.theirs)
+		}
+		r.run(60 * ms)
 	}
 	n := 0
 	for _, s := range r.sent {
@@ -216,7 +240,7 @@ func TestReplayFlood(t *testing.T) {
 			n++
 		}
 	}
-	if n > triesCold+triesProvoked {
+	if n > triesProvoked {
 		t.Errorf("%d probes to an address that never answered", n)
 	}
 }
@@ -252,9 +276,19 @@ func TestNomination(t *testing.T) {
 	r.run(200 * ms)
 	r.expect("proved", r.events(), "bound:C seen:1/198.51.100.1:4000 A>C:peer:replay")
 
-	// A path the peer left is not returned to while it is silent.
+	// A path the peer left is the last resort until it answers again.
 	r.run(time.Minute)
 	r.expect("settled", r.events(), "")
+	r.p.AddAttested(r.now, pathL)
+	r.alive(5*ms, pathL)
+	r.run(time.Second)
+	r.receive(pathL, r.request(true))
+	r.alive(-1, pathL)
+	r.run(time.Second)
+	r.forget()
+	r.receive(pathC, r.request(true))
+	r.p.SocketDown(r.now, 1)
+	r.expect("not the best kind, but not left", r.events(), "L>C:peer:replay C>A:socket:replay unbound:B unbound:C")
 }
 
 func TestNominationTriesShareANumber(t *testing.T) {
@@ -289,7 +323,7 @@ func TestNominationsCross(t *testing.T) {
 	r.alive(40*ms, pathA, pathB)
 	r.run(time.Second)
 	r.p.AddAttested(r.now, pathC)
-	r.alive(40*ms, pathC)
+	r.alive(41*ms, pathC)
 	r.run(time.Second)
 	r.forget()
 	r.p.SocketDown(r.now, 0)
@@ -299,15 +333,23 @@ func TestNominationsCross(t *testing.T) {
 	r.run(time.Second)
 	r.expect("answered", r.active(), name(pathB))
 
-	// Unless it isn't answered: then the peer's, at once.
+	// Unless it isn't answered: then the peer's, before our five tries of
+	// more than a second are over.
+	r.p.Add(r.now, pathA)
+	faster := pathC
+	faster.Local = 7
+	r.p.AddAttested(r.now, faster)
+	r.alive(40*ms+500*time.Microsecond, faster)
+	r.run(time.Second)
+	r.receive(pathA, r.request(true))
+	r.run(time.Second)
 	r.forget()
-	r.p.SetMedia(r.now, true)
 	r.alive(-1, pathB)
-	r.run(600 * ms) // doubt: we nominate B again and again
-	r.expect("doubt", r.events(), "doubt:B")
+	r.p.SocketDown(r.now, 0)
+	r.expect("ours", r.events(), "A>B:socket:replay unbound:A")
 	r.receive(pathC, r.request(true))
-	r.run(500 * ms)
-	r.expect("the peer's", r.active(), name(pathC))
+	r.run(300 * ms)
+	r.expect("the peer's", r.events(), "B>C:dead:replay")
 }
 
 func TestSocketDown(t *testing.T) {
@@ -386,6 +428,42 @@ func TestTableKeepsWhatWorks(t *testing.T) {
 	r.p.Add(r.now, sock.Path{Remote: netip.MustParseAddrPort("[::ffff:203.0.113.1]:1")})
 	if n := r.p.find(pathA); n == nil || len(r.p.Snapshot()) != maxPaths {
 		t.Error("a mapped address is not the plain one")
+	}
+}
+
+// A driver that doesn't drain loses what is oldest, and nothing else happens.
+func TestQueuesAreBounded(t *testing.T) {
+	r := newRig(t, true, Options{})
+	for i := range 200 {
+		r.now = r.now.Add(100 * ms)
+		path := pathA
+		path.Local = i
+		r.p.AddAttested(r.now, path)
+		for d, ok := r.p.Poll(); ok; d, ok = r.p.Poll() {
+			if m, _ := parse(d.B); m.request {
+				r.p.Receive(r.now, d.Path, appendResponse(nil, m.tx, seen, key(r.theirs)))
+			}
+		}
+		r.p.SocketDown(r.now, i)
+	}
+	for range 3 * maxOut {
+		r.p.Receive(r.now, pathB, r.request(false))
+	}
+	if n := len(r.p.events); n != maxEvents {
+		t.Errorf("%d events kept", n)
+	}
+	n := 0
+	for _, ok := r.p.Poll(); ok; _, ok = r.p.Poll() {
+		n++
+	}
+	if n != maxOut {
+		t.Errorf("%d datagrams kept", n)
+	}
+	for range maxEvents - 1 {
+		r.p.NextEvent()
+	}
+	if e, _ := r.p.NextEvent(); e == nil {
+		t.Error("the latest event is gone")
 	}
 }
 

@@ -79,7 +79,7 @@ func TestPunchLearnsSource(t *testing.T) {
 // Several sockets and addresses with different delays: both sides end on the
 // two ends of one path, and stay there.
 func TestPeersMeetOnOnePath(t *testing.T) {
-	for seed := range uint64(100) {
+	for seed := range uint64(20) {
 		w := newWorld(t, seed)
 		w.loss = float64(seed%5) * 0.05
 		delays := map[netip.AddrPort]time.Duration{}
@@ -102,14 +102,14 @@ func TestPeersMeetOnOnePath(t *testing.T) {
 			b.add(true, i, "198.51.100.1:1", "198.51.100.1:2")
 		}
 		w.talk(a, b)
-		w.run(time.Minute)
+		w.run(30 * time.Second)
 		pa, _, oka := a.p.Active()
 		pb, _, okb := b.p.Active()
 		if !oka || !okb || a.socks[pa.Local].addr != pb.Remote || b.socks[pb.Local].addr != pa.Remote {
 			t.Errorf("seed %d: a on %v, b on %v", seed, pa, pb)
 		}
-		if n := count[Switched](a) + count[Switched](b); n > 14 {
-			t.Errorf("seed %d: %d switches in a minute", seed, n)
+		if n := count[Switched](a) + count[Switched](b); n > 8 {
+			t.Errorf("seed %d: %d switches in half a minute", seed, n)
 		}
 	}
 }

@@ -133,10 +133,9 @@ func (p *Paths) provoke(e *entry) {
 	case c.open():
 		c.hurry(p.now)
 	case !e.known() && c.used && !c.done && c.tries < maxTries:
-		if e.provoked == triesProvoked {
+		if e.cold >= triesProvoked {
 			return
 		}
-		e.provoked++
 		c.limit, c.running, c.next = c.tries+1, true, p.now.Add(lastWait)
 		c.hurry(p.now)
 	case !c.used:

@@ -26,6 +26,7 @@ type rig struct {
 	reply   func(path sock.Path) time.Duration
 	pending []reply
 	sent    []probe
+	told    []Event
 }
 
 type probe struct {
@@ -75,6 +76,13 @@ func (r *rig) alive(d time.Duration, paths ...sock.Path) {
 // drain collects what was sent and returns its answers to the calendar.
 func (r *rig) drain() {
 	r.t.Helper()
+	for {
+		e, ok := r.p.NextEvent()
+		if !ok {
+			break
+		}
+		r.told = append(r.told, e)
+	}
 	for {
 		d, ok := r.p.Poll()
 		if !ok {
@@ -162,7 +170,10 @@ func (r *rig) probes(path sock.Path) string {
 	return strings.Join(out, " ")
 }
 
-func (r *rig) forget() { r.sent = nil; r.events() }
+func (r *rig) forget() {
+	r.events()
+	r.sent = nil
+}
 
 // events returns what was told, one word and path each.
 func (r *rig) events() string {
@@ -175,11 +186,8 @@ func (r *rig) events() string {
 		return p.Remote.String()
 	}
 	var out []string
-	for {
-		e, ok := r.p.NextEvent()
-		if !ok {
-			return strings.Join(out, " ")
-		}
+	r.drain()
+	for _, e := range r.told {
 		s := ""
 		switch e := e.(type) {
 		case Up:
@@ -207,6 +215,8 @@ func (r *rig) events() string {
 		}
 		out = append(out, s)
 	}
+	r.told = nil
+	return strings.Join(out, " ")
 }
 
 func (r *rig) expect(what, got, want string) {
