@@ -249,11 +249,10 @@ func (o *Overlay) start(l *Link, via sock.Path) error {
 // serve reads a link to its end.
 func (o *Overlay) serve(l *Link) {
 	err := l.read(o.ctx)
-	bye := errors.Is(err, errBye)
 	var app *quic.ApplicationError
-	if errors.As(err, &app) {
-		bye = bye || app.ErrorCode == codeBye || app.ErrorCode == codeDouble
-	}
+	var reset *quic.StatelessResetError
+	bye := errors.Is(err, errBye) || errors.As(err, &app) && app.Remote && app.ErrorCode == codeBye ||
+		errors.As(err, &reset) // the node that has the old one's secret now does not know the link
 	o.log.Debug("link ended", "peer", l.peer.node, "err", err)
 	if errors.Is(err, errFrame) {
 		o.badFrames.Add(1)

@@ -95,7 +95,7 @@ func (c *core) evict(p *Peer) {
 	p.link.Store(nil)
 	if p.state.linked {
 		p.state.linked = false
-		c.o.events.push(PeerDown{p})
+		c.o.events.push(PeerDown{p, true})
 	}
 	c.drop(p)
 	for _, l := range links {
@@ -201,7 +201,7 @@ func (c *core) lost(now time.Time, l *Link, bye bool) {
 	}
 	s.linked = false
 	c.intro.forget(p.node)
-	c.o.events.push(PeerDown{p})
+	c.o.events.push(PeerDown{p, bye})
 	if s.refs <= 0 && s.expires.IsZero() {
 		c.drop(p)
 	}

@@ -14,8 +14,12 @@ type Event interface{ event() }
 // PeerUp says that the first link to a node stands.
 type PeerUp struct{ Peer *Peer }
 
-// PeerDown says that the last link to a node is gone.
-type PeerDown struct{ Peer *Peer }
+// PeerDown says that the last link to a node is gone. Bye: the node itself has
+// closed it, and won't be back under this ID.
+type PeerDown struct {
+	Peer *Peer
+	Bye  bool
+}
 
 // Message is a session message that came on a link.
 type Message struct {

@@ -229,6 +229,9 @@ func (h *Hub) place(now time.Time, peer Peer) (*Call, error) {
 	if err != nil {
 		return nil, err
 	}
+	if c := h.calls[id]; c != nil {
+		return c, nil // they were calling us: that call is answered now
+	}
 	c := h.newCall(id, peer, "", false, r.ov)
 	h.calls[id] = c
 	c.early = true

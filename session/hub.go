@@ -122,7 +122,7 @@ func (h *Hub) listen() {
 			h.emit(LinkUp{Node: e.Peer.Node()})
 		case overlay.PeerDown:
 			h.emit(LinkDown{Node: e.Peer.Node()})
-			h.loop.Do(h.ctx, func(now time.Time) { h.gone(now, e.Peer) })
+			h.loop.Do(h.ctx, func(now time.Time) { h.gone(now, e.Peer, e.Bye) })
 		case overlay.PathChanged:
 			h.loop.Do(h.ctx, func(time.Time) { h.moved(e) })
 		case overlay.Message:
@@ -212,7 +212,7 @@ func (h *Hub) know(r *remote, cert identity.Certificate) {
 }
 
 // gone is called when the last link to a node has ended.
-func (h *Hub) gone(now time.Time, p *overlay.Peer) {
+func (h *Hub) gone(now time.Time, p *overlay.Peer, bye bool) {
 	r := h.peers[p.Node()]
 	if r == nil {
 		return
@@ -221,10 +221,15 @@ func (h *Hub) gone(now time.Time, p *overlay.Peer) {
 	if r.asking != nil {
 		h.settle(r, identity.Certificate{}, overlay.ErrDown)
 	}
-	if r.proved {
-		h.m.Forget(now, r.peer)
-		r.release()
+	if !r.proved {
+		return
 	}
+	if bye {
+		h.m.Leave(now, r.peer)
+	} else {
+		h.m.Forget(now, r.peer)
+	}
+	r.release()
 }
 
 // prove shows our identity to whoever is behind p and learns his. It blocks

@@ -116,6 +116,17 @@ func (m *Machine) Forget(now time.Time, p Peer) {
 	}
 }
 
+// Leave is Forget for a peer whose node has said goodbye on its link: it won't
+// come back, so an answered call ends at once as hung up by the peer.
+func (m *Machine) Leave(now time.Time, p Peer) {
+	m.Forget(now, p)
+	for _, c := range m.snapshot() {
+		if c.peer == p && c.phase == phaseTalk {
+			m.end(now, c, HungUp, false, nil)
+		}
+	}
+}
+
 // Place calls p and returns the call's ID. If p is calling us at this moment,
 // that call is answered instead and its ID returned. Errors: ErrUnknownPeer,
 // ErrBusy.
