@@ -27,8 +27,9 @@
 //
 // A Paths holds 16 paths and 64 events. An address that never answered with the
 // peer's key gets 3 packets unasked, or 7 over 3 s and then one every 5 s for
-// ten minutes if a third side attests it; and never more than one in return for
-// each genuine request from it. An address is used only after it has answered.
+// ten minutes if a third side attests it; and in return for each genuine request
+// from it an answer and a probe at most, all strangers together 10 a second after
+// the first 96. An address is used only after it has answered.
 // Whoever sits on a path can hold up probes on it, and thereby make us use
 // another; it can't make us use one that doesn't lead to the peer.
 //
