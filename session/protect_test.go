@@ -116,6 +116,29 @@ func TestUnprotectRefuses(t *testing.T) {
 	}
 }
 
+// Even the holder of the key cannot send what was not negotiated.
+func TestUnprotectHeaderForms(t *testing.T) {
+	p, u := protection(t, 42)
+	csrc := header(1, 42)
+	csrc.CSRC = []uint32{1}
+	ext := header(2, 42)
+	if err := ext.SetExtension(1, []byte{1}); err != nil {
+		t.Fatal(err)
+	}
+	pad := header(3, 42)
+	pad.Padding = true
+	for what, h := range map[string]*rtp.Header{"CSRC": csrc, "extension": ext, "padding": pad} {
+		pkt, err := p.RTP(nil, h, []byte{1, 1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got rtp.Header
+		if _, err := u.RTP(nil, pkt, &got); !errors.Is(err, errMedia) {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+}
+
 // Keys of one direction don't open the other's packets.
 func TestUnprotectOtherKey(t *testing.T) {
 	p, _ := protection(t, 42)
