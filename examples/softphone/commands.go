@@ -1,0 +1,222 @@
+// SPDX-License-Identifier: 0BSD
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/p2pos/p2pos"
+	"github.com/p2pos/p2pos/identity"
+)
+
+// ticketLife is how long our tickets hold.
+const ticketLife = 24 * time.Hour
+
+// answerTime bounds commands that only ask our own node.
+const answerTime = time.Second
+
+// help lists what a phone can do today.
+func help() []string {
+	return []string{
+		"ticket           print what others need to call you",
+		"call ID|TICKET   call somebody",
+		"answer, reject   take or refuse a call that rings",
+		"hangup           end the call, or stop calling",
+		"mute, unmute     let them hear silence, or you again",
+		"record FILE.ogg  keep what you hear from now on; record stop ends that",
+		"status, peers    how the node is, and whom it is linked with",
+		"help, quit",
+	}
+}
+
+// laterCommands are those of capabilities that are not there yet.
+const laterCommands = " hold resume dtmf transfer words add contacts verify block unblock msg read send accept decline " +
+	"pause continue devices link revoke group history nat "
+
+// command obeys one line, or says why not.
+func (p *phone) command(ctx context.Context, c typed) {
+	verb, arg, _ := strings.Cut(c.text, " ")
+	arg = strings.TrimSpace(arg)
+	err := fmt.Errorf("longer than %d characters", maxLine)
+	if !c.long {
+		err = p.obey(ctx, verb, arg, c.at)
+	}
+	if err != nil {
+		p.complain(verb, err)
+	}
+}
+
+func (p *phone) obey(ctx context.Context, verb, arg string, at time.Time) error {
+	switch verb {
+	case "call":
+		return p.dial(ctx, arg, at)
+	case "record":
+		return p.recordTo(arg)
+	case "ticket":
+		if arg == "once" {
+			return errors.New("tickets for one use only are not there yet")
+		}
+	}
+	switch verb {
+	case "ticket", "answer", "reject", "hangup", "mute", "unmute", "status", "peers", "help", "quit":
+		if arg != "" {
+			return fmt.Errorf("takes no %q", clip(arg, 40))
+		}
+	}
+	switch verb {
+	case "ticket":
+		return p.ticket(ctx)
+	case "answer", "reject":
+		return p.pickUp(verb == "answer")
+	case "hangup":
+		return p.hangUp()
+	case "mute", "unmute":
+		return p.mute(verb == "mute")
+	case "status":
+		p.emit(statusOf(p.node.Status()))
+	case "peers":
+		p.emit(peersOf(p.node.Status()))
+	case "help":
+		p.emit(helpEvent{help()})
+	case "quit":
+		p.quit = true
+	default:
+		if strings.Contains(laterCommands, " "+verb+" ") {
+			return errors.New("not there yet; help lists what is")
+		}
+		return errors.New("unknown command; help lists those there are")
+	}
+	return nil
+}
+
+func (p *phone) ticket(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, answerTime)
+	defer cancel()
+	text, err := p.node.Ticket(ctx, ticketLife)
+	if err != nil {
+		return err
+	}
+	p.emit(ticketEvent{text})
+	return nil
+}
+
+// dial refuses what the user can mend, before there is a call; what turns out
+// later ends the call.
+func (p *phone) dial(ctx context.Context, to string, at time.Time) error {
+	if to == "" {
+		return errors.New("whom? call ID or call TICKET")
+	}
+	if len(p.calls) > 0 {
+		return errors.New("one call at a time: hangup or reject first")
+	}
+	var peer identity.ID
+	var err error
+	if identity.IsTicket(to) {
+		var t identity.Ticket
+		t, err = identity.ParseTicket(to, at)
+		if err == nil && t.Network != p.opt.network.Tag() {
+			err = fmt.Errorf("the ticket is of another network than this phone's, %q", p.opt.network.String())
+		}
+		peer = t.ID
+	} else {
+		peer, err = identity.ParseID(to)
+	}
+	if err != nil {
+		return err
+	}
+	if peer == p.node.ID() {
+		return p2pos.ErrSelf
+	}
+	p.place(ctx, to, peer.String(), at)
+	return nil
+}
+
+func (p *phone) pickUp(answer bool) error {
+	l := p.line(func(l *line) bool { return l.incoming && !l.answered })
+	switch {
+	case l == nil:
+		return errors.New("nobody calls")
+	case answer:
+		return l.call.Answer()
+	}
+	return l.call.Reject()
+}
+
+func (p *phone) hangUp() error {
+	if len(p.calls) == 0 {
+		return errors.New("there is no call")
+	}
+	// With two, the one that is talked on is meant, or else the own one.
+	l := p.calls[0]
+	for _, o := range p.calls {
+		if o.answered || (l.incoming && !l.answered && !o.incoming) {
+			l = o
+		}
+	}
+	if l.call == nil {
+		l.hungUp = true
+		l.cancel()
+		return nil
+	}
+	return l.call.HangUp()
+}
+
+func (p *phone) talking() (*line, error) {
+	if l := p.line(func(l *line) bool { return l.answered }); l != nil {
+		return l, nil
+	}
+	return nil, errors.New("there is no call that was answered")
+}
+
+func (p *phone) mute(on bool) error {
+	l, err := p.talking()
+	if err != nil {
+		return err
+	}
+	l.call.Mute(on)
+	p.emit(mutedEvent{l.Call, on})
+	return nil
+}
+
+// recordTo changes where what the ear hears goes, in this call and in those
+// that come.
+func (p *phone) recordTo(file string) error {
+	l, _ := p.talking()
+	switch file {
+	case "":
+		return errors.New("record FILE.ogg, or record stop")
+	case "stop":
+		if p.shelf.file == "" && (l == nil || !l.tape.running()) {
+			return errors.New("nothing is recorded")
+		}
+		p.shelf = shelf{}
+		e := recordingEvent{}
+		if l != nil {
+			e.Call = l.Call
+			if err := l.tape.stop(); err != nil {
+				return err
+			}
+		}
+		p.emit(e)
+		return nil
+	}
+	if err := checkShelf(file); err != nil {
+		return err
+	}
+	next := shelf{file: file}
+	if l == nil {
+		p.shelf = next
+		p.emit(recordingEvent{File: file})
+		return nil
+	}
+	if err := l.tape.start(next.next()); err != nil {
+		return err
+	}
+	p.shelf = next
+	p.emit(recordingEvent{l.Call, file})
+	return nil
+}

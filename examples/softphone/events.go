@@ -1,0 +1,227 @@
+// SPDX-License-Identifier: 0BSD
+
+package main
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+	"time"
+
+	"github.com/p2pos/p2pos"
+	"github.com/p2pos/p2pos/media"
+)
+
+// event is something that happened: an object in JSON, or a line for people.
+// Names and fields are a contract with the programs that read them: add, but
+// don't change.
+type event interface {
+	name() string
+	text() string // "" = not worth a line
+}
+
+type readyEvent struct {
+	ID     string   `json:"id"`
+	Node   string   `json:"node"`
+	Listen []string `json:"listen"`
+}
+
+func (readyEvent) name() string { return "ready" }
+func (e readyEvent) text() string {
+	return fmt.Sprintf("your ID is %s; listening on %s; type help", e.ID, strings.Join(e.Listen, ", "))
+}
+
+type ticketEvent struct {
+	Ticket string `json:"ticket"`
+}
+
+func (ticketEvent) name() string { return "ticket" }
+func (e ticketEvent) text() string {
+	return "for whoever may call you, good for a day:\n" + e.Ticket
+}
+
+type joinedEvent struct {
+	Links int `json:"links"`
+}
+
+func (joinedEvent) name() string { return "joined" }
+func (e joinedEvent) text() string {
+	return "joined: another node is linked, you can be called"
+}
+
+// who is what all calls show of the other side.
+type who struct {
+	Call string `json:"call"`
+	Peer string `json:"peer"`
+}
+
+type outgoingEvent struct {
+	who
+	Name string `json:"name"`
+}
+
+func (outgoingEvent) name() string   { return "outgoing" }
+func (e outgoingEvent) text() string { return "calling " + e.Peer }
+
+type incomingEvent struct {
+	who
+	Name string `json:"name"`
+}
+
+func (incomingEvent) name() string { return "incoming" }
+func (e incomingEvent) text() string {
+	// The name is the caller's own word: quoted, so that it cannot move the
+	// cursor or look like a line of ours.
+	return fmt.Sprintf("call from %s, who says to be %q: answer or reject", e.Peer, e.Name)
+}
+
+type ringingEvent struct {
+	who
+	TCall   float64 `json:"t_call"`
+	RingRTT float64 `json:"ring_rtt_ms"`
+}
+
+func (ringingEvent) name() string   { return "ringing" }
+func (e ringingEvent) text() string { return fmt.Sprintf("it rings (%.0f ms away)", e.RingRTT) }
+
+type answeredEvent struct {
+	who
+	TCall float64 `json:"t_call"`
+}
+
+func (answeredEvent) name() string { return "answered" }
+func (answeredEvent) text() string { return "answered" }
+
+type mediaEvent struct {
+	Call  string  `json:"call"`
+	TCall float64 `json:"t_call"`
+}
+
+func (mediaEvent) name() string { return "media" }
+func (mediaEvent) text() string { return "you hear each other" }
+
+type pathEvent struct {
+	Call   string   `json:"call"`
+	Kind   string   `json:"kind"`
+	Via    string   `json:"via"`
+	Vias   []string `json:"vias"`
+	Remote string   `json:"remote"`
+	Local  string   `json:"local"`
+	RTT    float64  `json:"rtt_ms"`
+	TCall  float64  `json:"t_call"`
+	Reason string   `json:"reason"`
+}
+
+func pathOf(p p2pos.Path, call string, t time.Duration) pathEvent {
+	return pathEvent{
+		Call: call, Kind: p.Kind, Vias: []string{}, Remote: addr(p.Remote), Local: addr(p.Local),
+		RTT: millis(p.RTT), TCall: seconds(t), Reason: p.Reason,
+	}
+}
+
+// addr writes "" for an address that is not known.
+func addr(a netip.AddrPort) string {
+	if !a.IsValid() {
+		return ""
+	}
+	return a.String()
+}
+
+func (pathEvent) name() string { return "path" }
+func (e pathEvent) text() string {
+	if e.Kind == "" {
+		return e.Reason
+	}
+	return fmt.Sprintf("path: %s, %s to %s", e.Kind, e.Local, e.Remote)
+}
+
+// statsEvent comes once a second in a call. Packets are counted from the
+// call's start, the rest is of that second.
+type statsEvent struct {
+	Call      string  `json:"call"`
+	RTT       float64 `json:"rtt_ms"`
+	Jitter    float64 `json:"jitter_ms"`
+	Sent      uint64  `json:"sent"`
+	Received  uint64  `json:"received"`
+	Lost      int64   `json:"lost"`
+	Concealed float64 `json:"concealed"`
+	Gap       float64 `json:"gap_ms"`
+	Buffer    float64 `json:"buffer_ms"`
+	MOS       float64 `json:"mos"`
+	KbpsIn    float64 `json:"kbps_in"`
+	KbpsOut   float64 `json:"kbps_out"`
+
+	tick int
+}
+
+// statsOf compares two snapshots; took is the time between them.
+func statsOf(call string, now, before *media.Stats, took time.Duration) statsEvent {
+	now.Score(before)
+	kbps := func(now, before uint64) float64 {
+		return round(float64(now-before)*8/1000/max(took.Seconds(), 1e-3), 2)
+	}
+	return statsEvent{
+		Call: call, RTT: millis(now.RoundTripTime), Jitter: millis(now.Jitter),
+		Sent: now.PacketsSent, Received: now.PacketsReceived, Lost: now.PacketsLost,
+		Concealed: round(now.Concealed, 4), Gap: millis(now.LongestGap), Buffer: millis(now.Buffer),
+		MOS:    round(now.MOS, 2),
+		KbpsIn: kbps(now.BytesReceived, before.BytesReceived), KbpsOut: kbps(now.BytesSent, before.BytesSent),
+	}
+}
+
+// textEvery is after how many seconds people see the statistics again.
+const textEvery = 10
+
+func (statsEvent) name() string { return "stats" }
+func (e statsEvent) text() string {
+	if e.tick%textEvery != 1 {
+		return ""
+	}
+	return fmt.Sprintf("quality %.1f of 5; round trip %.0f ms, buffer %.0f ms, %d of %d packets lost, %.0f kbit/s in, %.0f out",
+		e.MOS, e.RTT, e.Buffer, e.Lost, e.Received+uint64(max(e.Lost, 0)), e.KbpsIn, e.KbpsOut)
+}
+
+type mutedEvent struct {
+	Call string `json:"call"`
+	On   bool   `json:"on"`
+}
+
+func (mutedEvent) name() string { return "muted" }
+func (e mutedEvent) text() string {
+	if e.On {
+		return "they hear silence"
+	}
+	return "they hear you again"
+}
+
+// recordingEvent says where the sound of a call goes; file "" = nowhere.
+type recordingEvent struct {
+	Call string `json:"call"`
+	File string `json:"file"`
+}
+
+func (recordingEvent) name() string { return "recording" }
+func (e recordingEvent) text() string {
+	switch {
+	case e.File == "":
+		return "recording has ended"
+	case e.Call == "":
+		return fmt.Sprintf("the next call is recorded to %s", e.File)
+	}
+	return fmt.Sprintf("recording to %s", e.File)
+}
+
+type endedEvent struct {
+	Call    string  `json:"call"`
+	Reason  string  `json:"reason"`
+	Stage   string  `json:"stage"`
+	Seconds float64 `json:"seconds"`
+}
+
+func (endedEvent) name() string { return "ended" }
+func (e endedEvent) text() string {
+	if e.Stage == "talk" || e.Seconds > 0 {
+		return fmt.Sprintf("call ended after %.1f s: %s", e.Seconds, e.Reason)
+	}
+	return fmt.Sprintf("call ended: %s (at %s)", e.Reason, e.Stage)
+}

@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: 0BSD
+
+package main
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/p2pos/p2pos"
+)
+
+type missedEvent struct {
+	Peer string `json:"peer"`
+	Name string `json:"name"`
+	When string `json:"when"` // RFC 3339
+}
+
+func (missedEvent) name() string { return "missed" }
+func (e missedEvent) text() string {
+	return fmt.Sprintf("missed a call from %s, who says to be %q", e.Peer, e.Name)
+}
+
+// statusEvent has all fields of the contract; what belongs to capabilities
+// that are not there yet is zero.
+type statusEvent struct {
+	Links        int               `json:"links"`
+	LinksByClass map[string]int    `json:"links_by_class"`
+	RelayedCalls int               `json:"relayed_calls"`
+	RelayedFlows int               `json:"relayed_flows"`
+	Records      int               `json:"records"`
+	BytesIn      uint64            `json:"bytes_in"`
+	BytesOut     uint64            `json:"bytes_out"`
+	Dropped      map[string]uint64 `json:"dropped"`
+	Goroutines   int               `json:"goroutines"`
+	HeapBytes    uint64            `json:"heap_bytes"`
+
+	full string
+}
+
+func statusOf(s p2pos.Status) statusEvent {
+	e := statusEvent{
+		Links: s.Links, LinksByClass: map[string]int{}, Dropped: s.Dropped,
+		Goroutines: s.Goroutines, HeapBytes: s.Heap, full: s.String(),
+	}
+	if e.Dropped == nil {
+		e.Dropped = map[string]uint64{}
+	}
+	return e
+}
+
+func (statusEvent) name() string   { return "status" }
+func (e statusEvent) text() string { return "status\n" + strings.TrimRight(e.full, "\n") }
+
+type peersEvent struct {
+	Peers []peer `json:"peers"`
+}
+
+type peer struct {
+	Node  string  `json:"node"`
+	Class string  `json:"class"`
+	Kind  string  `json:"kind"`
+	Via   string  `json:"via"`
+	RTT   float64 `json:"rtt_ms"`
+	Age   float64 `json:"age_s"`
+}
+
+func peersOf(s p2pos.Status) peersEvent {
+	e := peersEvent{Peers: []peer{}}
+	for _, p := range s.Peers {
+		e.Peers = append(e.Peers, peer{
+			Node: p.Node.String(), Kind: p.Path.Kind, RTT: millis(p.Path.RTT), Age: seconds(p.Age),
+		})
+	}
+	return e
+}
+
+func (peersEvent) name() string { return "peers" }
+func (e peersEvent) text() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%d linked nodes", len(e.Peers))
+	for _, p := range e.Peers {
+		fmt.Fprintf(&b, "\n  %s  %s, %.0f ms away, for %.0f s", p.Node, p.Kind, p.RTT, p.Age)
+	}
+	return b.String()
+}
+
+type helpEvent struct {
+	Commands []string `json:"commands"`
+}
+
+func (helpEvent) name() string   { return "help" }
+func (e helpEvent) text() string { return "commands\n  " + strings.Join(e.Commands, "\n  ") }
+
+type errorEvent struct {
+	Command string `json:"command"`
+	Message string `json:"message"`
+}
+
+func (errorEvent) name() string   { return "error" }
+func (e errorEvent) text() string { return fmt.Sprintf("%s: %s", e.Command, e.Message) }

@@ -1,0 +1,506 @@
+// SPDX-License-Identifier: 0BSD
+
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/p2pos/p2pos/identity"
+)
+
+// patience is how long a test waits for an event that has to come. Nothing is
+// asserted about how long it takes.
+const patience = 30 * time.Second
+
+// object is an event as a program reads it.
+type object map[string]any
+
+// rig is a whole softphone in this process, with pipes for its terminal.
+type rig struct {
+	t       *testing.T
+	in      *io.PipeWriter
+	out     *io.PipeReader
+	signals chan os.Signal
+	errs    syncBuffer
+	events  chan object
+	exit    chan int
+	id      string
+}
+
+type syncBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (s *syncBuffer) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.Write(p)
+}
+
+func (s *syncBuffer) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.String()
+}
+
+// start starts a phone on loopback and waits until it is ready.
+func start(t *testing.T, flags ...string) *rig {
+	t.Helper()
+	inR, inW := io.Pipe()
+	outR, outW := io.Pipe()
+	r := &rig{t: t, in: inW, out: outR, signals: make(chan os.Signal, 1), events: make(chan object, 4096), exit: make(chan int, 1)}
+	args := append([]string{"-json", "-dir", t.TempDir(), "-listen", "127.0.0.1:0"}, flags...)
+	go func() {
+		code := run(args, inR, outW, &r.errs, r.signals)
+		outW.Close()
+		inR.Close()
+		r.exit <- code
+	}()
+	go func() {
+		defer close(r.events)
+		lines := bufio.NewScanner(outR)
+		lines.Buffer(nil, 1<<20)
+		for lines.Scan() {
+			var o object
+			if err := json.Unmarshal(lines.Bytes(), &o); err != nil {
+				t.Errorf("not JSON: %q", lines.Text())
+			}
+			r.events <- o
+		}
+	}()
+	t.Cleanup(func() {
+		select {
+		case r.signals <- syscall.SIGTERM:
+		default:
+		}
+		outR.Close()
+		inW.Close()
+	})
+	r.id = r.wait("ready")["id"].(string)
+	return r
+}
+
+func (r *rig) say(format string, a ...any) {
+	r.t.Helper()
+	if _, err := fmt.Fprintf(r.in, format+"\n", a...); err != nil {
+		r.t.Fatal(err)
+	}
+}
+
+// wait returns the next event of a kind, and holds all on the way to the
+// contract.
+func (r *rig) wait(ev string) object {
+	r.t.Helper()
+	late := time.After(patience)
+	for {
+		select {
+		case o, ok := <-r.events:
+			if !ok {
+				r.t.Fatalf("the phone ended, no %q came; stderr: %s", ev, r.errs.String())
+			}
+			checkEvent(r.t, o)
+			if o["ev"] == ev {
+				return o
+			}
+		case <-late:
+			r.t.Fatalf("no %q came; stderr: %s", ev, r.errs.String())
+		}
+	}
+}
+
+// rest returns all events until the phone ends, and how it ended.
+func (r *rig) rest() (list []object, code int) {
+	r.t.Helper()
+	late := time.After(patience)
+	for {
+		select {
+		case o, ok := <-r.events:
+			if !ok {
+				return list, <-r.exit
+			}
+			checkEvent(r.t, o)
+			list = append(list, o)
+		case <-late:
+			r.t.Fatal("the phone does not end")
+		}
+	}
+}
+
+func (r *rig) quit() {
+	r.t.Helper()
+	r.say("quit")
+	if _, code := r.rest(); code != 0 {
+		r.t.Errorf("exit status %d after quit; stderr: %s", code, r.errs.String())
+	}
+}
+
+func (r *rig) ticket() string {
+	r.t.Helper()
+	r.say("ticket")
+	return r.wait("ticket")["ticket"].(string)
+}
+
+// contract is the table of events: their fields and types. s is a string, n a
+// number, b a bool, l a list, o an object.
+var contract = map[string]string{
+	"ready":     "id:s node:s listen:l",
+	"ticket":    "ticket:s",
+	"joined":    "links:n",
+	"outgoing":  "call:s peer:s name:s",
+	"incoming":  "call:s peer:s name:s",
+	"ringing":   "call:s peer:s t_call:n ring_rtt_ms:n",
+	"answered":  "call:s peer:s t_call:n",
+	"media":     "call:s t_call:n",
+	"path":      "call:s kind:s via:s vias:l remote:s local:s rtt_ms:n t_call:n reason:s",
+	"stats":     "call:s rtt_ms:n jitter_ms:n sent:n received:n lost:n concealed:n gap_ms:n buffer_ms:n mos:n kbps_in:n kbps_out:n",
+	"ended":     "call:s reason:s stage:s seconds:n",
+	"missed":    "peer:s when:s name:s",
+	"status":    "links:n links_by_class:o relayed_calls:n relayed_flows:n records:n bytes_in:n bytes_out:n dropped:o goroutines:n heap_bytes:n",
+	"peers":     "peers:l",
+	"error":     "command:s message:s",
+	"muted":     "call:s on:b",
+	"recording": "call:s file:s",
+	"help":      "commands:l",
+}
+
+var reasons = "hangup cancelled elsewhere busy rejected no-answer offline not-found expired denied transferred failed"
+
+// checkEvent holds an event to the contract: all fields, with their types, and
+// no others.
+func checkEvent(t *testing.T, o object) {
+	t.Helper()
+	fields, ok := contract[fmt.Sprint(o["ev"])]
+	if !ok {
+		t.Errorf("unknown event %v", o)
+		return
+	}
+	want := strings.Fields("ev:s t:n " + fields)
+	for _, f := range want {
+		name, kind, _ := strings.Cut(f, ":")
+		var ok bool
+		switch v := o[name].(type) {
+		case string:
+			ok = kind == "s"
+		case float64:
+			ok = kind == "n"
+		case bool:
+			ok = kind == "b"
+		case []any:
+			ok = kind == "l"
+		case map[string]any:
+			ok = kind == "o"
+		default:
+			t.Errorf("%s: field %s is %v", o["ev"], name, v)
+			continue
+		}
+		if !ok {
+			t.Errorf("%s: field %s is %v", o["ev"], name, o[name])
+		}
+	}
+	if len(o) != len(want) {
+		t.Errorf("%d fields, want %d: %v", len(o), len(want), o)
+	}
+	switch o["ev"] {
+	case "ended":
+		if !strings.Contains(" "+reasons+" ", " "+o["reason"].(string)+" ") {
+			t.Errorf("ended with reason %q", o["reason"])
+		}
+		if !strings.Contains(" lookup ring answer talk ", " "+o["stage"].(string)+" ") {
+			t.Errorf("ended at stage %q", o["stage"])
+		}
+	case "missed":
+		if _, err := time.Parse(time.RFC3339, o["when"].(string)); err != nil {
+			t.Error(err)
+		}
+	case "peers":
+		for _, p := range o["peers"].([]any) {
+			p := p.(map[string]any)
+			for _, f := range []string{"node", "class", "kind", "via", "rtt_ms", "age_s"} {
+				if _, ok := p[f]; !ok {
+					t.Errorf("peer without %s: %v", f, p)
+				}
+			}
+		}
+	}
+}
+
+// Two phones call each other by pasted ticket, talk, and hang up.
+func TestCall(t *testing.T) {
+	t.Parallel()
+	rec := filepath.Join(t.TempDir(), "heard.ogg")
+	b := start(t, "-answer", "-name", "Bob")
+	a := start(t, "-record", rec)
+	a.say("call %s", b.ticket())
+	out := a.wait("outgoing")
+	if out["peer"] != b.id {
+		t.Errorf("calls %v, want %v", out["peer"], b.id)
+	}
+	for _, ev := range []string{"ringing", "answered", "path"} {
+		if e := a.wait(ev); e["call"] != out["call"] {
+			t.Errorf("%s is of call %v, want %v", ev, e["call"], out["call"])
+		}
+	}
+	in := b.wait("incoming")
+	if in["peer"] != a.id {
+		t.Errorf("call from %v, want %v", in["peer"], a.id)
+	}
+	b.wait("answered")
+	if p := b.wait("path"); p["kind"] != "lan" && p["kind"] != "direct" || p["via"] != "" || p["reason"] != "" {
+		t.Errorf("path %v", p)
+	}
+	a.wait("media")
+	b.wait("media")
+	a.wait("stats")
+	if s := a.wait("stats"); s["received"].(float64) < 30 || s["sent"].(float64) < 30 || s["mos"].(float64) < 1 ||
+		s["kbps_in"].(float64) < 5 || s["kbps_out"].(float64) < 5 {
+		t.Errorf("nobody talks: %v", s)
+	}
+	a.say("mute")
+	if e := a.wait("muted"); e["on"] != true {
+		t.Error(e)
+	}
+	a.say("unmute")
+	a.wait("muted")
+	a.say("status")
+	if e := a.wait("status"); e["links"] != 1.0 {
+		t.Errorf("status %v", e)
+	}
+	a.say("peers")
+	if e := a.wait("peers"); len(e["peers"].([]any)) != 1 {
+		t.Errorf("peers %v", e)
+	}
+	a.say("call %s", b.id)
+	if e := a.wait("error"); e["command"] != "call" {
+		t.Errorf("a second call: %v", e)
+	}
+	a.say("hangup")
+	for _, r := range []*rig{a, b} {
+		if e := r.wait("ended"); e["reason"] != "hangup" || e["stage"] != "talk" || e["seconds"].(float64) <= 0 {
+			t.Errorf("ended %v", e)
+		}
+	}
+	if n := packets(t, rec); n < 30 {
+		t.Errorf("%d packets were recorded", n)
+	}
+
+	// The other way by ID alone: a session stands. A second recording is a
+	// second file.
+	b.say("call %s", a.id)
+	a.wait("incoming")
+	a.say("answer")
+	a.wait("media")
+	a.say("quit")
+	if list, code := a.rest(); code != 0 || !has(list, "ended") {
+		t.Errorf("quit in a call: exit %d, %v", code, list)
+	}
+	if e := b.wait("ended"); e["reason"] != "hangup" {
+		t.Errorf("quit at the other side: %v", e)
+	}
+	packets(t, strings.TrimSuffix(rec, ".ogg")+"-2.ogg")
+	b.quit()
+}
+
+func has(list []object, ev string) bool {
+	for _, o := range list {
+		if o["ev"] == ev {
+			return true
+		}
+	}
+	return false
+}
+
+func TestReject(t *testing.T) {
+	t.Parallel()
+	a, b := start(t), start(t)
+	ticket := b.ticket()
+	a.say("call %s", ticket)
+	b.wait("incoming")
+	b.say("reject")
+	if e := a.wait("ended"); e["reason"] != "rejected" || e["stage"] != "ring" || e["seconds"] != 0.0 {
+		t.Errorf("ended %v", e)
+	}
+	b.wait("ended")
+
+	a.say("call %s", ticket)
+	b.wait("incoming")
+	a.say("hangup")
+	if e := a.wait("ended"); e["reason"] != "cancelled" {
+		t.Errorf("ended %v", e)
+	}
+	if e := b.wait("missed"); e["peer"] != a.id {
+		t.Errorf("missed %v", e)
+	}
+}
+
+// Hanging up and quitting at once still reaches the other side, at once.
+func TestHangUpAndQuit(t *testing.T) {
+	t.Parallel()
+	a, b := start(t), start(t, "-answer")
+	a.say("call %s", b.ticket())
+	a.wait("media")
+	a.say("hangup")
+	a.quit()
+	if e := b.wait("ended"); e["reason"] != "hangup" {
+		t.Errorf("ended %v", e)
+	}
+}
+
+func TestSIGTERM(t *testing.T) {
+	t.Parallel()
+	a, b := start(t), start(t, "-answer")
+	a.say("call %s", b.ticket())
+	a.wait("media")
+	a.signals <- syscall.SIGTERM
+	if list, code := a.rest(); code != 0 || !has(list, "ended") {
+		t.Errorf("exit %d, %v", code, list)
+	}
+	if e := b.wait("ended"); e["reason"] != "hangup" {
+		t.Errorf("ended %v", e)
+	}
+}
+
+// The end of stdin is not the phone's.
+func TestEndOfInput(t *testing.T) {
+	t.Parallel()
+	a, b := start(t), start(t, "-answer")
+	ticket := b.ticket()
+	b.in.Close()
+	a.say("call %s", ticket)
+	a.wait("media")
+}
+
+// A reader that closes our stdout ends the phone.
+func TestClosedOutput(t *testing.T) {
+	t.Parallel()
+	a := start(t)
+	a.out.Close()
+	a.say("status")
+	select {
+	case code := <-a.exit:
+		if code != 1 {
+			t.Errorf("exit %d", code)
+		}
+	case <-time.After(patience):
+		t.Error("the phone does not end")
+	}
+}
+
+func TestJoin(t *testing.T) {
+	t.Parallel()
+	b := start(t, "-answer")
+	a := start(t, "-join", b.ticket())
+	if e := a.wait("joined"); e["links"] != 1.0 {
+		t.Error(e)
+	}
+	b.wait("joined")
+	lost := start(t, "-join", "127.0.0.1:9")
+	if e := lost.wait("error"); e["command"] != "join" {
+		t.Error(e)
+	}
+}
+
+// What a user may get wrong is one error, and changes nothing.
+func TestBadCommands(t *testing.T) {
+	t.Parallel()
+	a, b := start(t), start(t, "-answer")
+	good := b.ticket()
+	id, err := identity.ParseID(b.id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	old, err := identity.Ticket{ID: id, Network: identity.Network{}.Tag(), Expires: time.Now().Add(-time.Hour)}.Text()
+	if err != nil {
+		t.Fatal(err)
+	}
+	closed, err := identity.NewNetwork("elsewhere")
+	if err != nil {
+		t.Fatal(err)
+	}
+	other, err := identity.Ticket{ID: id, Network: closed.Tag(), Expires: time.Now().Add(time.Hour)}.Text()
+	if err != nil {
+		t.Fatal(err)
+	}
+	long := strings.Repeat("x", 3*maxLine)
+	for _, c := range []struct{ line, command, message string }{
+		{"call", "call", "whom"},
+		{"call me", "call", "not an ID"},
+		{"call " + swap(b.id, 7), "call", "character 8 is"},
+		{"call " + swap(good, len(good)-3), "call", "mistyped"},
+		{"call " + good[:len(good)/2], "call", "mistyped or cut off"},
+		{"call " + old, "call", "has expired at"},
+		{"call " + other, "call", "another network"},
+		{"call " + a.id, "call", "your own"},
+		{"answer", "answer", "nobody calls"},
+		{"reject", "reject", "nobody calls"},
+		{"hangup", "hangup", "no call"},
+		{"mute", "mute", "no call"},
+		{"unmute", "unmute", "no call"},
+		{"record", "record", "FILE.ogg"},
+		{"record stop", "record", "nothing"},
+		{"record " + filepath.Join(t.TempDir(), "none", "x.ogg"), "record", "no such file"},
+		{"ticket once", "ticket", "not there yet"},
+		{"ticket please", "ticket", `takes no "please"`},
+		{"words", "words", "not there yet"},
+		{"nat", "nat", "not there yet"},
+		{"dance", "dance", "unknown command"},
+		{"quit now", "quit", "takes no"},
+		{long, "", "longer than"},
+	} {
+		a.say("%s", c.line)
+		e := a.wait("error")
+		if c.command != "" && e["command"] != c.command || !strings.Contains(e["message"].(string), c.message) {
+			t.Errorf("%.60s: %v, want %q", c.line, e, c.message)
+		}
+		if m := e["message"].(string); strings.Contains(m, "p2pos:") || len(m) > 300 {
+			t.Errorf("%.60s: not for people: %s", c.line, m)
+		}
+	}
+	a.say("call %s", good) // all is as it was
+	a.wait("media")
+}
+
+// Nobody is found: an error says why, and the call ends.
+func TestNotFound(t *testing.T) {
+	t.Parallel()
+	a, b := start(t), start(t)
+	a.say("call %s", b.id)
+	a.wait("outgoing")
+	a.wait("error")
+	if e := a.wait("ended"); e["reason"] != "not-found" || e["stage"] != "lookup" {
+		t.Errorf("ended %v", e)
+	}
+	ticket := b.ticket()
+	b.quit()
+	a.say("call %s", ticket)
+	a.wait("outgoing")
+	if e := a.wait("ended"); e["reason"] != "offline" || e["stage"] != "lookup" {
+		t.Errorf("ended %v", e)
+	}
+	a.say("call %s", ticket)
+	a.wait("outgoing")
+	a.say("hangup")
+	if e := a.wait("ended"); e["reason"] != "cancelled" || e["stage"] != "lookup" {
+		t.Errorf("ended %v", e)
+	}
+}
+
+// swap puts another character of the alphabet at index i.
+func swap(s string, i int) string {
+	c := "q"
+	if s[i] == 'q' {
+		c = "p"
+	}
+	return s[:i] + c + s[i+1:]
+}
