@@ -285,15 +285,22 @@ func BenchmarkStreamSend(b *testing.B) {
 func BenchmarkStreamReceive(b *testing.B) {
 	x, y := streams(b)
 	f := frame(80)
-	buf := make([]byte, 0, 1500)
+	pkts := make([][]byte, 4096)
+	next := len(pkts)
 	b.ReportAllocs()
 	for b.Loop() {
-		b.StopTimer()
-		pkt, _ := x.Out.Send(start, f, buf)
-		b.StartTimer()
-		if _, _, err := y.In.Receive(start, pkt); err != nil {
+		if next == len(pkts) {
+			b.StopTimer()
+			for i := range pkts {
+				pkts[i], _ = x.Out.Send(start, f, pkts[i][:0])
+			}
+			next = 0
+			b.StartTimer()
+		}
+		if _, _, err := y.In.Receive(start, pkts[next]); err != nil {
 			b.Fatal(err)
 		}
+		next++
 	}
 }
 
