@@ -107,3 +107,16 @@ func TestPeersAreBounded(t *testing.T) {
 		t.Errorf("%d gone peers", n)
 	}
 }
+
+func TestEndedCallsAreBounded(t *testing.T) {
+	l := sides(t, Options{}, "anna", "ben")
+	a, b := l[0], l[1]
+	for range 2 * maxEnded {
+		a.place(start, b)
+		a.do(a.m.HangUp(start, a.m.calls[0].id))
+		a.wire = nil
+	}
+	if n := len(a.m.ended); n != maxEnded {
+		t.Errorf("%d ended calls remembered", n)
+	}
+}

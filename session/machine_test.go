@@ -298,6 +298,27 @@ func TestEndLostWithTheLink(t *testing.T) {
 	}
 }
 
+func TestLeave(t *testing.T) {
+	a, b, _, _, _ := connected(t)
+	a.m.Leave(after(time.Second), b.peer())
+	a.drain()
+	a.expect("a node that says goodbye hangs up", "ended hangup answer peer 1s")
+	if !a.m.Deadline().IsZero() {
+		t.Error("a deadline is left over")
+	}
+	a.place(start, newKnown(t, a, "carl"))
+	a.m.Leave(start, a.m.calls[0].peer)
+	a.drain()
+	a.expect("what rings there ends as with any lost link", "ended offline ring peer 0s")
+}
+
+// newKnown is one more side that s knows.
+func newKnown(t *testing.T, s *side, name string) *side {
+	n := newSide(t, name, newDevice(t, name), 50, Options{})
+	introduce(s, n)
+	return n
+}
+
 func TestRedialAfterLostLink(t *testing.T) {
 	for _, by := range []string{"anna", "ben"} {
 		a, b, _, _, _ := connected(t)
