@@ -186,13 +186,14 @@ func (c *Call) send(frame *media.Frame) error {
 	if f == nil {
 		return nil
 	}
-	err := f.send(frame)
-	var bad *media.PayloadError
-	if errors.As(err, &bad) {
-		return err
+	if err := f.send(frame); err != nil {
+		var bad *media.PayloadError
+		if errors.As(err, &bad) {
+			return err
+		}
+		// What the network does to a packet is not the app's business: paths
+		// recover by themselves.
 	}
-	// What the network does to a packet is not the app's business: paths
-	// recover by themselves.
 	return nil
 }
 
