@@ -209,7 +209,10 @@ func memory() (heap, stack uint64) {
 // links.
 func BenchmarkIdleNode(b *testing.B) {
 	for b.Loop() {
-		n := testNode(b, "n", Config{Listen: ""})
+		n, err := New(Config{Dir: b.TempDir()})
+		if err != nil {
+			b.Fatal(err)
+		}
 		heap, stack := memory()
 		b.ReportMetric(float64(heap)/(1<<20), "MiB-heap")
 		b.ReportMetric(float64(stack)/(1<<20), "MiB-stack")

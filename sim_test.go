@@ -308,3 +308,49 @@ func (n *Node) calls0() *Call {
 	}
 	return nil
 }
+
+// A link that breaks under a call is not heard, and the call can still be hung
+// up from both sides: the nodes link and prove themselves again.
+func TestLinkBreaksInCall(t *testing.T) {
+	for _, ender := range []string{"caller", "callee"} {
+		t.Run(ender, func(t *testing.T) {
+			simTest(t, func(t *testing.T, s *sim) {
+				b, a := s.node(s.public("b"), Config{}), s.node(s.public("a"), Config{})
+				ears := s.callee(b)
+				call, err := a.Call(t.Context(), s.ticket(b), nil)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if err := call.Answered(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+				s.talk(call)
+				mine, theirs := s.hear(call), <-ears
+				time.Sleep(2 * time.Second)
+				peers, err := a.ov.Peers(t.Context())
+				if err != nil {
+					t.Fatal(err)
+				}
+				peers[0].Link().Abort()
+				time.Sleep(5 * time.Second)
+				if st := a.Status(); st.Links != 1 {
+					t.Errorf("%d links", st.Links)
+				}
+				end := call
+				if ender == "callee" {
+					end = b.calls0()
+				}
+				start := time.Now()
+				end.HangUp()
+				<-mine.done
+				<-theirs.done
+				if took := time.Since(start); took > rtt {
+					t.Errorf("the other side noticed after %v", took)
+				}
+				if mine.lost+theirs.lost > 0 {
+					t.Errorf("lost %d and %d frames", mine.lost, theirs.lost)
+				}
+			})
+		})
+	}
+}

@@ -58,6 +58,10 @@ func (l *Link) Exporter() [32]byte { return l.exporter }
 // Dialled reports whether this node opened the link.
 func (l *Link) Dialled() bool { return l.dialled }
 
+// Abort ends the link without a goodbye, as a fault would: nodes that still
+// need each other link again.
+func (l *Link) Abort() { l.close(codeProtocol, "aborted") }
+
 // Send queues a session message on exactly this link. It never blocks. Errors:
 // ErrCongested, net.ErrClosed as ErrDown.
 func (l *Link) Send(body []byte) error { return l.send(frameSession, body) }

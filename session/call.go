@@ -358,15 +358,15 @@ func (h *Hub) hush(c *Call) {
 	if c.release == nil {
 		return
 	}
-	others := false
-	for _, o := range h.calls {
-		others = others || (o.release != nil && o.ov == c.ov)
-	}
-	if !others {
-		c.ov.SetMedia(false)
-	}
 	c.release()
 	c.release = nil
+	if h.talking(c.ov) {
+		return
+	}
+	c.ov.SetMedia(false)
+	if r := h.peers[c.ov.Node()]; r != nil && !r.proved && r.asking == nil {
+		delete(h.peers, c.ov.Node()) // it was kept for this call
+	}
 }
 
 // moved passes a path change on to the calls it concerns.

@@ -125,7 +125,9 @@ func (f *flow) receive(pkt []byte) bool {
 // the other side is still there.
 func (f *flow) report() {
 	first := f.first
-	timer := time.NewTimer(0)
+	f.sendMu.Lock()
+	timer := time.NewTimer(time.Until(f.out.ReportAt()))
+	f.sendMu.Unlock()
 	defer timer.Stop()
 	buf := make([]byte, 0, packetRoom)
 	for {
@@ -138,15 +140,11 @@ func (f *flow) report() {
 			blocks := f.in.Report(now)
 			f.recvMu.Unlock()
 			f.sendMu.Lock()
-			due := f.out.ReportAt()
-			var err error
-			if !now.Before(due) {
-				var pkt []byte
-				if pkt, err = f.out.Report(now, blocks, buf[:0]); err == nil {
-					err = f.ov.SendMedia(pkt)
-				}
-				due = f.out.ReportAt()
+			pkt, err := f.out.Report(now, blocks, buf[:0])
+			if err == nil {
+				err = f.ov.SendMedia(pkt)
 			}
+			due := f.out.ReportAt()
 			f.sendMu.Unlock()
 			if err != nil {
 				f.hub.log.Debug("report not sent", "call", f.id, "err", err)

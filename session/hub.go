@@ -60,6 +60,7 @@ type remote struct {
 	peer    Peer
 	cert    identity.Certificate
 	proved  bool
+	again   *asking      // how to prove anew when the link was lost under a call
 	release func()       // lets the overlay drop the link; nil until proved
 	asking  *asking      // our proof is on its way
 	waiting []chan error // who waits for its answer
@@ -120,6 +121,7 @@ func (h *Hub) listen() {
 		switch e := e.(type) {
 		case overlay.PeerUp:
 			h.emit(LinkUp{Node: e.Peer.Node()})
+			h.loop.Do(h.ctx, func(now time.Time) { h.back(now, e.Peer) })
 		case overlay.PeerDown:
 			h.emit(LinkDown{Node: e.Peer.Node()})
 			h.loop.Do(h.ctx, func(now time.Time) { h.gone(now, e.Peer, e.Bye) })
@@ -185,10 +187,11 @@ func (h *Hub) proof(now time.Time, r *remote, l *overlay.Link, body []byte) {
 
 // settle ends our own asking, well or not.
 func (h *Hub) settle(r *remote, cert identity.Certificate, err error) {
-	r.asking = nil
 	if err == nil {
+		r.again = r.asking
 		h.know(r, cert)
 	}
+	r.asking = nil
 	for _, w := range r.waiting {
 		w <- err
 	}
@@ -224,12 +227,34 @@ func (h *Hub) gone(now time.Time, p *overlay.Peer, bye bool) {
 	if !r.proved {
 		return
 	}
+	r.proved = false
+	r.release()
 	if bye {
 		h.m.Leave(now, r.peer)
 	} else {
 		h.m.Forget(now, r.peer)
 	}
-	r.release()
+	if r.again != nil && h.talking(p) {
+		h.peers[p.Node()] = r // for when the overlay has linked again
+	}
+}
+
+// back is called when a node is linked. Whoever proved himself first does so
+// again for a call that outlived its link.
+func (h *Hub) back(now time.Time, p *overlay.Peer) {
+	if r := h.peers[p.Node()]; r != nil && !r.proved && r.asking == nil && r.again != nil {
+		h.ask(now, p, r.again.callee, r.again.secret, make(chan error, 1))
+	}
+}
+
+// talking reports whether a call's media runs to p.
+func (h *Hub) talking(p *overlay.Peer) bool {
+	for _, c := range h.calls {
+		if c.release != nil && c.ov == p {
+			return true
+		}
+	}
+	return false
 }
 
 // prove shows our identity to whoever is behind p and learns his. It blocks
