@@ -4,6 +4,7 @@ package overlay
 
 import (
 	"bytes"
+	"net/netip"
 	"slices"
 	"time"
 
@@ -115,8 +116,9 @@ func (m *introducer) forget(id identity.NodeID) {
 }
 
 // introduce carries a question to everybody registered under its tag. When
-// there is nobody the asker hears so at once.
-func (m *introducer) introduce(now time.Time, from identity.NodeID, in introduction) []toSend {
+// there is nobody the asker hears so at once. seen is the asker's address on
+// its link here, zero when that is not known for certain.
+func (m *introducer) introduce(now time.Time, from identity.NodeID, seen netip.AddrPort, in introduction) []toSend {
 	p := m.peer(now, from)
 	p.tokens = min(askBurst, p.tokens+askRate*now.Sub(p.filled).Seconds())
 	p.filled = now
@@ -137,7 +139,7 @@ func (m *introducer) introduce(now time.Time, from identity.NodeID, in introduct
 			request: m.seq, target: id, asker: from, theirs: in.request,
 			group: group, expires: now.Add(introductionLife),
 		})
-		fwd := introduction{request: m.seq, tag: in.tag, offer: in.offer}
+		fwd := introduction{request: m.seq, tag: in.tag, offer: in.offer, seen: seen}
 		out = append(out, toSend{id, frameIntroduction, fwd.append(nil, true)})
 	}
 	if targets == 0 {
@@ -149,7 +151,7 @@ func (m *introducer) introduce(now time.Time, from identity.NodeID, in introduct
 
 // reply carries a target's answer back. Only the node that was asked may
 // answer, once; an empty answer reaches the asker when all targets gave one.
-func (m *introducer) reply(from identity.NodeID, in introduction) (toSend, bool) {
+func (m *introducer) reply(from identity.NodeID, seen netip.AddrPort, in introduction) (toSend, bool) {
 	i := slices.IndexFunc(m.pending, func(c carried) bool { return c.request == in.request && c.target == from })
 	if i < 0 {
 		return toSend{}, false
@@ -159,7 +161,7 @@ func (m *introducer) reply(from identity.NodeID, in introduction) (toSend, bool)
 	if len(in.offer) == 0 && slices.ContainsFunc(m.pending, func(o carried) bool { return o.group == c.group }) {
 		return toSend{}, false
 	}
-	back := introduction{request: c.theirs, offer: bytes.Clone(in.offer)}
+	back := introduction{request: c.theirs, offer: bytes.Clone(in.offer), seen: seen}
 	return toSend{c.asker, frameReply, back.append(nil, false)}, true
 }
 

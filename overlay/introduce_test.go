@@ -4,6 +4,7 @@ package overlay
 
 import (
 	"fmt"
+	"net/netip"
 	"testing"
 	"time"
 
@@ -27,19 +28,20 @@ func TestIntroducerCarries(t *testing.T) {
 	m := newIntroducer(100)
 	a, b := node(1), node(2)
 	m.register(epoch, b, []tag{{7}})
-	out := m.introduce(epoch, a, introduction{request: 5, tag: tag{7}, offer: []byte("q")})
+	at := netip.MustParseAddrPort("192.0.2.1:1")
+	out := m.introduce(epoch, a, at, introduction{request: 5, tag: tag{7}, offer: []byte("q"), seen: netip.MustParseAddrPort("192.0.2.66:6")})
 	if len(out) != 1 || out[0].to != b || out[0].typ != frameIntroduction {
 		t.Fatalf("sent %+v", out)
 	}
 	fwd := parsed(t, out[0], true)
-	if fwd.request == 5 || string(fwd.offer) != "q" || fwd.tag != (tag{7}) {
+	if fwd.request == 5 || string(fwd.offer) != "q" || fwd.tag != (tag{7}) || fwd.seen != at {
 		t.Fatalf("carried %+v", fwd)
 	}
 	// Nobody but the one who was asked may answer.
-	if _, ok := m.reply(node(3), introduction{request: fwd.request, offer: []byte("r")}); ok {
+	if _, ok := m.reply(node(3), netip.AddrPort{}, introduction{request: fwd.request, offer: []byte("r")}); ok {
 		t.Fatal("answered by a stranger")
 	}
-	back, ok := m.reply(b, introduction{request: fwd.request, offer: []byte("r")})
+	back, ok := m.reply(b, netip.AddrPort{}, introduction{request: fwd.request, offer: []byte("r")})
 	if !ok || back.to != a || back.typ != frameReply {
 		t.Fatalf("answer %+v %v", back, ok)
 	}
@@ -47,7 +49,7 @@ func TestIntroducerCarries(t *testing.T) {
 		t.Fatalf("answer %+v", r)
 	}
 	// ... and only once.
-	if _, ok := m.reply(b, introduction{request: fwd.request, offer: []byte("r")}); ok {
+	if _, ok := m.reply(b, netip.AddrPort{}, introduction{request: fwd.request, offer: []byte("r")}); ok {
 		t.Fatal("answered twice")
 	}
 }
@@ -55,7 +57,7 @@ func TestIntroducerCarries(t *testing.T) {
 func TestIntroducerSaysNo(t *testing.T) {
 	m := newIntroducer(0)
 	a := node(1)
-	out := m.introduce(epoch, a, introduction{request: 5, tag: tag{7}, offer: []byte("q")})
+	out := m.introduce(epoch, a, netip.AddrPort{}, introduction{request: 5, tag: tag{7}, offer: []byte("q")})
 	if len(out) != 1 || out[0].to != a || out[0].typ != frameReply {
 		t.Fatalf("sent %+v", out)
 	}
@@ -64,7 +66,7 @@ func TestIntroducerSaysNo(t *testing.T) {
 	}
 	// Asking for oneself is asking for nobody.
 	m.register(epoch, a, []tag{{7}})
-	if out := m.introduce(epoch, a, introduction{request: 6, tag: tag{7}}); len(out) != 1 || out[0].to != a {
+	if out := m.introduce(epoch, a, netip.AddrPort{}, introduction{request: 6, tag: tag{7}}); len(out) != 1 || out[0].to != a {
 		t.Fatalf("sent %+v", out)
 	}
 }
@@ -76,17 +78,17 @@ func TestIntroducerDevices(t *testing.T) {
 	for i := byte(2); i <= 4; i++ {
 		m.register(epoch, node(i), []tag{{7}})
 	}
-	out := m.introduce(epoch, a, introduction{request: 5, tag: tag{7}, offer: []byte("q")})
+	out := m.introduce(epoch, a, netip.AddrPort{}, introduction{request: 5, tag: tag{7}, offer: []byte("q")})
 	if len(out) != 3 {
 		t.Fatalf("asked %d", len(out))
 	}
-	if _, ok := m.reply(out[0].to, introduction{request: parsed(t, out[0], true).request}); ok {
+	if _, ok := m.reply(out[0].to, netip.AddrPort{}, introduction{request: parsed(t, out[0], true).request}); ok {
 		t.Error("a no was carried while others may say yes")
 	}
-	if _, ok := m.reply(out[1].to, introduction{request: parsed(t, out[1], true).request, offer: []byte("r")}); !ok {
+	if _, ok := m.reply(out[1].to, netip.AddrPort{}, introduction{request: parsed(t, out[1], true).request, offer: []byte("r")}); !ok {
 		t.Error("a yes was not carried")
 	}
-	if back, ok := m.reply(out[2].to, introduction{request: parsed(t, out[2], true).request}); !ok || back.to != a {
+	if back, ok := m.reply(out[2].to, netip.AddrPort{}, introduction{request: parsed(t, out[2], true).request}); !ok || back.to != a {
 		t.Error("the last no was not carried")
 	}
 }
@@ -99,7 +101,7 @@ func TestIntroducerBounds(t *testing.T) {
 	}
 	asked := 0
 	for i := range 3 * askBurst {
-		out := m.introduce(epoch, a, introduction{request: uint32(i), tag: tag{7}})
+		out := m.introduce(epoch, a, netip.AddrPort{}, introduction{request: uint32(i), tag: tag{7}})
 		if len(out) > maxPerTag {
 			t.Fatalf("%d targets", len(out))
 		}
@@ -109,12 +111,12 @@ func TestIntroducerBounds(t *testing.T) {
 		t.Errorf("a burst reached %d, want %d", asked, askBurst*maxPerTag)
 	}
 	// Tokens come back with time.
-	if out := m.introduce(epoch.Add(time.Second/askRate), a, introduction{tag: tag{7}}); len(out) == 0 {
+	if out := m.introduce(epoch.Add(time.Second/askRate), a, netip.AddrPort{}, introduction{tag: tag{7}}); len(out) == 0 {
 		t.Error("no token after its time")
 	}
 	for i := range byte(250) {
 		for range askBurst {
-			m.introduce(epoch, node(i), introduction{tag: tag{7}})
+			m.introduce(epoch, node(i), netip.AddrPort{}, introduction{tag: tag{7}})
 		}
 	}
 	if len(m.pending) != maxCarried {
@@ -156,9 +158,9 @@ func FuzzIntroducer(f *testing.F) {
 			case 0:
 				m.register(now, who, []tag{{arg % 4}, {arg % 3}})
 			case 1:
-				m.introduce(now, who, introduction{request: uint32(arg), tag: tag{arg % 4}})
+				m.introduce(now, who, netip.AddrPort{}, introduction{request: uint32(arg), tag: tag{arg % 4}})
 			case 2:
-				m.reply(who, introduction{request: uint32(arg), offer: []byte("r")[:arg%2]})
+				m.reply(who, netip.AddrPort{}, introduction{request: uint32(arg), offer: []byte("r")[:arg%2]})
 			case 3:
 				m.forget(who)
 			case 4:

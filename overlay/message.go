@@ -165,7 +165,13 @@ type introduction struct {
 	request uint32
 	tag     tag
 	offer   []byte // sealed; empty in a REPLY = not here
+	// seen is where the introducer itself sees the node that speaks. Only
+	// introducers set it; it lets the other side probe there as often as a NAT
+	// may need (design §5: nobody can be made a victim by an offer).
+	seen netip.AddrPort
 }
+
+const fieldSeen = 4
 
 func (i *introduction) append(b []byte, withTag bool) []byte {
 	b = wire.AppendField(b, 1, binary.BigEndian.AppendUint32(nil, i.request))
@@ -174,7 +180,11 @@ func (i *introduction) append(b []byte, withTag bool) []byte {
 		b = wire.AppendField(b, 2, i.tag[:])
 		n = 3
 	}
-	return wire.AppendField(b, n, i.offer)
+	b = wire.AppendField(b, n, i.offer)
+	if i.seen.IsValid() {
+		b = wire.AppendField(b, fieldSeen, appendAddr(nil, i.seen))
+	}
+	return b
 }
 
 func parseIntroduction(b []byte, withTag bool) (i introduction, err error) {
@@ -199,6 +209,10 @@ func parseIntroduction(b []byte, withTag bool) (i introduction, err error) {
 				return errFrame
 			}
 			i.offer = v
+		case tag == fieldSeen:
+			r := wire.NewReader(v)
+			i.seen = readAddr(r)
+			return r.Done()
 		}
 		return nil
 	})

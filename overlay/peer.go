@@ -30,19 +30,20 @@ type Peer struct {
 
 // peerState is what the loop knows of a peer.
 type peerState struct {
-	paths   *nat.Paths
-	links   []*Link   // all that stand, the one in use and those that drain
-	refs    int       // handshakes and asks that still need the peer
-	expires time.Time // an introduced peer without link is dropped then
-	linked  bool      // PeerUp was announced
-	dialing bool
-	asked   []*ask // who waits for a link to this peer
-	media   bool
-	heard   time.Time  // latest genuine media the paths know of
-	active  sock.Path  // what the socket was told last
-	down    time.Time  // since when no path is known to work
-	lost    bool       // one did before
-	outside [2]outside // what this peer sees us at, for each address family
+	paths    *nat.Paths
+	links    []*Link   // all that stand, the one in use and those that drain
+	refs     int       // handshakes and asks that still need the peer
+	expires  time.Time // an introduced peer without link is dropped then
+	linked   bool      // PeerUp was announced
+	dialing  bool
+	asked    []*ask // who waits for a link to this peer
+	media    bool
+	heard    time.Time     // latest genuine media the paths know of
+	active   sock.Path     // what the socket was told last
+	down     time.Time     // since when no path is known to work
+	lost     bool          // one did before
+	attested []attestation // what introducers say
+	outside  [2]outside    // what this peer sees us at, for each address family
 }
 
 type outside struct {

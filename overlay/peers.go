@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/ed25519"
+	"net/netip"
 	"slices"
 	"time"
 
@@ -247,7 +248,7 @@ func (c *core) frame(now time.Time, l *Link, typ byte, body []byte) {
 	case frameIntroduce:
 		var in introduction
 		if in, err = parseIntroduction(body, true); err == nil {
-			c.send(c.intro.introduce(now, from, in)...)
+			c.send(c.intro.introduce(now, from, seen(l.peer), in)...)
 		}
 	case frameIntroduction:
 		var in introduction
@@ -259,7 +260,7 @@ func (c *core) frame(now time.Time, l *Link, typ byte, body []byte) {
 		if in, err = parseIntroduction(body, false); err == nil {
 			if a := c.asks[in.request]; a != nil && a.links[from] {
 				c.answered(now, l, a, in)
-			} else if out, ok := c.intro.reply(from, in); ok {
+			} else if out, ok := c.intro.reply(from, seen(l.peer), in); ok {
 				c.send(out)
 			}
 		}
@@ -275,6 +276,15 @@ func (c *core) frame(now time.Time, l *Link, typ byte, body []byte) {
 		c.o.badFrames.Add(1)
 		l.close(codeProtocol, "malformed frame")
 	}
+}
+
+// seen is the address at which this node itself reaches p, proved by a probe;
+// zero when there is none now.
+func seen(p *Peer) netip.AddrPort {
+	if i := p.Path(); i.Up && i.Kind <= nat.Direct && p.state.down.IsZero() {
+		return i.Remote
+	}
+	return netip.AddrPort{}
 }
 
 func (c *core) send(out ...toSend) {

@@ -7,6 +7,7 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -112,13 +113,30 @@ func (o *Overlay) reach(ctx context.Context, t Target, out chan<- *Peer) {
 }
 
 // ask puts the question to one neighbour, or to all (via = nil), and waits for
-// what comes of it.
+// what comes of it. When nobody knows the target it asks again: the target may
+// have joined a moment ago, or be changing its network.
 func (o *Overlay) ask(ctx context.Context, t Target, via *Peer, out chan<- *Peer) {
+	for wait := askAgain; !o.askOnce(ctx, t, via, out) && wait <= askAgainMost; wait *= 2 {
+		select {
+		case <-time.After(wait):
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+const (
+	askAgain     = 250 * time.Millisecond
+	askAgainMost = time.Second
+)
+
+// askOnce reports whether any node was found, or nobody is there to be asked.
+func (o *Overlay) askOnce(ctx context.Context, t Target, via *Peer, out chan<- *Peer) (any bool) {
 	found := make(chan *Peer, maxFound)
 	var id uint32
 	err := o.loop.Do(ctx, func(now time.Time) { id = o.core.ask(now, t, via, found) })
 	if err != nil || id == 0 {
-		return
+		return true
 	}
 	defer o.loop.Do(context.Background(), func(time.Time) { delete(o.core.asks, id) })
 	timeout := time.NewTimer(askLife)
@@ -127,16 +145,17 @@ func (o *Overlay) ask(ctx context.Context, t Target, via *Peer, out chan<- *Peer
 		select {
 		case p, ok := <-found:
 			if !ok {
-				return
+				return any
 			}
+			any = true
 			select {
 			case out <- p:
 			default: // the asker has had maxFound already
 			}
 		case <-timeout.C:
-			return
+			return true
 		case <-ctx.Done():
-			return
+			return true
 		}
 	}
 }
@@ -220,6 +239,7 @@ func (c *core) introduced(now time.Time, l *Link, in introduction) {
 		return
 	}
 	theirs.Cred = pairCred(theirs.Cred, c.o.self)
+	c.attest(p, l.peer, in.seen)
 	c.punch(now, p, theirs)
 	c.send(toSend{l.peer.node, frameReply, (&introduction{request: in.request, offer: reply}).append(nil, false)})
 }
@@ -258,6 +278,7 @@ func (c *core) answered(now time.Time, l *Link, a *ask, in introduction) {
 		return
 	}
 	p.state.asked = append(p.state.asked, a)
+	c.attest(p, l.peer, in.seen)
 	c.punch(now, p, theirs)
 	if _, _, ok := p.state.paths.Active(); ok {
 		c.redial(p)
@@ -282,9 +303,59 @@ func (c *core) punch(now time.Time, p *Peer, theirs nat.Offer) {
 func (c *core) addCandidates(now time.Time, p *Peer, addrs []netip.AddrPort) {
 	for _, a := range addrs {
 		for _, path := range c.o.pathsTo(a) {
-			p.state.paths.Add(now, path)
+			if c.attested(p, a) {
+				p.state.paths.AddAttested(now, path)
+			} else {
+				p.state.paths.Add(now, path)
+			}
 		}
 	}
+}
+
+// attestation is an introducer's word that it sees a node at an address.
+type attestation struct {
+	addr netip.AddrPort
+	by   netip.Prefix // the introducer's own network
+}
+
+const (
+	// maxAttestations is what a few introducers say of one peer.
+	maxAttestations = 8
+	// fewPeers: in networks so small one introducer's word is enough
+	// (design §5), above it takes two from different networks.
+	fewPeers = 10
+)
+
+// attest notes what an introducer says about p.
+func (c *core) attest(p, introducer *Peer, addr netip.AddrPort) {
+	by := prefixOf(introducer.Path().Remote.Addr())
+	if s := &p.state; addr.IsValid() && by.IsValid() && len(s.attested) < maxAttestations {
+		s.attested = append(s.attested, attestation{addr, by})
+	}
+}
+
+// attested says whether enough introducers see p at addr.
+func (c *core) attested(p *Peer, addr netip.AddrPort) bool {
+	var by []netip.Prefix
+	for _, a := range p.state.attested {
+		if a.addr == addr && !slices.Contains(by, a.by) {
+			by = append(by, a.by)
+		}
+	}
+	return len(by) >= 2 || len(by) == 1 && len(c.order) <= fewPeers
+}
+
+// prefixOf is the network that one operator or household has at least.
+func prefixOf(a netip.Addr) netip.Prefix {
+	bits := 16
+	if a.Is6() {
+		bits = 32
+	}
+	p, err := a.Prefix(bits)
+	if err != nil {
+		return netip.Prefix{}
+	}
+	return p
 }
 
 // lobby counts peers that only introductions have brought.
