@@ -22,7 +22,7 @@ var layers = house.Layers{
 		"internal/sock":   {"internal/wire"},
 		"internal/drive":  {},
 		"internal/simnet": {"internal/wire"},
-		"internal/natlab": {},
+		"internal/natlab": {"internal/wire", "internal/simnet"}, // one NAT model for both laboratories
 		"internal/store":  {},
 
 		"identity":      {"internal/wire"},
@@ -85,10 +85,10 @@ var purity = house.Purity{
 		"media/track.go":            "paces the application's reads",
 		"media/ogg/play.go":         "plays a file in real time",
 		"nat/interfaces.go":         "asks the system for its addresses",
+		"overlay/dial.go":           "dials and accepts in the background; links drain for a while",
 		"overlay/link.go":           "goroutines and deadlines of a QUIC connection",
 		"overlay/overlay.go":        "opens socket, transport and loop; logs",
 		"overlay/peer.go":           "a peer as the application sees it; the age of its link",
-		"overlay/peers.go":          "links drain for a while in the background",
 		"overlay/queue.go":          "counts the goroutines of the package",
 		"overlay/reach.go":          "dials and asks in the background, with time limits",
 		"session/call.go":           "a call's goroutines, as the application sees it",

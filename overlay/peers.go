@@ -4,7 +4,6 @@ package overlay
 
 import (
 	"bytes"
-	"context"
 	"crypto/ed25519"
 	"net/netip"
 	"slices"
@@ -168,16 +167,6 @@ func (c *core) openPaths(now time.Time, p *Peer, theirs nat.Cred) {
 // stay, and it is the one to dial again.
 func (c *core) smaller(p *Peer) bool { return c.o.self.Less(p.node) }
 
-func (c *core) drainLink(l *Link) {
-	c.o.tasks.run(func() {
-		select {
-		case <-time.After(drainTime):
-		case <-c.o.ctx.Done():
-		}
-		l.close(codeDouble, "another link stays")
-	})
-}
-
 // lost is called when a link has ended for whatever reason.
 func (c *core) lost(now time.Time, l *Link, bye bool) {
 	p := l.peer
@@ -206,33 +195,6 @@ func (c *core) lost(now time.Time, l *Link, bye bool) {
 	if s.refs <= 0 && s.expires.IsZero() {
 		c.drop(p)
 	}
-}
-
-// redial opens a link to a peer whose paths are known.
-func (c *core) redial(p *Peer) {
-	s := &p.state
-	if s.dialing {
-		return
-	}
-	s.dialing = true
-	s.refs++
-	c.o.tasks.run(func() {
-		want := p.node
-		_, err := c.o.dial(c.o.ctx, p.sock, sock.Path{}, &want)
-		if err != nil {
-			c.o.log.Debug("dial failed", "peer", p.node, "err", err)
-		}
-		c.o.loop.Do(context.Background(), func(time.Time) {
-			s.dialing = false
-			if err != nil {
-				for _, a := range s.asked {
-					a.done(nil)
-				}
-				s.asked = nil
-			}
-			c.release(p)
-		})
-	})
 }
 
 // frame handles a control frame that concerns the loop.

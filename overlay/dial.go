@@ -1,0 +1,180 @@
+// SPDX-License-Identifier: AGPL-3.0-only OR LicenseRef-P2POS-Commercial
+
+package overlay
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"time"
+
+	"github.com/quic-go/quic-go"
+
+	"github.com/p2pos/p2pos/identity"
+	"github.com/p2pos/p2pos/internal/sock"
+)
+
+// Dial opens a link to whatever node answers at an address. It returns the
+// peer that is there, also when a link to it stood already. Errors: ErrSelf,
+// ErrNetwork, *VersionError, ErrUnreachable, net.ErrClosed, or ctx's.
+func (o *Overlay) Dial(ctx context.Context, addr netip.AddrPort) (*Peer, error) {
+	paths := o.pathsTo(addr)
+	if len(paths) == 0 {
+		return nil, fmt.Errorf("%w: no socket for %v", ErrUnreachable, addr)
+	}
+	ctx, cancel := context.WithTimeout(ctx, dialTime)
+	defer cancel()
+	var there *Peer
+	if err := o.loop.Do(ctx, func(time.Time) { there = o.core.at(paths) }); err != nil || there != nil {
+		return there, err
+	}
+	sp := o.sock.NewPeer()
+	if sp == nil {
+		return nil, ErrCongested
+	}
+	sp.Bind(paths[0])
+	sp.Use(paths[0])
+	l, err := o.dial(ctx, sp, paths[0], nil)
+	if err != nil {
+		sp.Close()
+		var idle *quic.IdleTimeoutError
+		if errors.As(err, &idle) || (errors.Is(err, context.DeadlineExceeded) && ctx.Err() != nil) {
+			return nil, fmt.Errorf("%w: no answer from %v", ErrUnreachable, addr)
+		}
+		return nil, err
+	}
+	return l.peer, nil
+}
+
+// dial opens a link over a socket peer. via is the path it uses, zero when the
+// path machine knows already.
+func (o *Overlay) dial(ctx context.Context, sp *sock.Peer, via sock.Path, want *identity.NodeID) (*Link, error) {
+	conn, err := o.tr.Dial(ctx, sp.Addr(), tlsConfig(o.cert, o.self, want), quicConfig())
+	if err != nil {
+		return nil, o.closedOr(linkError(err))
+	}
+	l, err := o.shake(ctx, conn, via, sp, true)
+	if err != nil {
+		code, text := helloFailure(err)
+		conn.CloseWithError(quic.ApplicationErrorCode(code), text)
+		return nil, o.closedOr(linkError(err))
+	}
+	return l, o.start(l, via)
+}
+
+func (o *Overlay) closedOr(err error) error {
+	if o.ctx.Err() != nil {
+		return net.ErrClosed
+	}
+	return err
+}
+
+// start adopts a link and begins to read it.
+func (o *Overlay) start(l *Link, via sock.Path) error {
+	l.since = time.Now()
+	err := o.loop.Do(o.ctx, func(now time.Time) { o.core.adopt(now, l, via) })
+	o.release(l.peer)
+	if err != nil || !o.tasks.run(func() { o.serve(l) }) {
+		l.close(codeBye, "closing")
+		return net.ErrClosed
+	}
+	return nil
+}
+
+// serve reads a link to its end.
+func (o *Overlay) serve(l *Link) {
+	err := l.read(o.ctx)
+	var app *quic.ApplicationError
+	var reset *quic.StatelessResetError
+	bye := errors.Is(err, errBye) || errors.As(err, &app) && app.Remote && app.ErrorCode == codeBye ||
+		errors.As(err, &reset) // the node that has the old one's secret now does not know the link
+	o.log.Debug("link ended", "peer", l.peer.node, "err", err)
+	if errors.Is(err, errFrame) {
+		o.badFrames.Add(1)
+		l.close(codeProtocol, "malformed frame")
+	} else {
+		l.close(codeBye, "")
+	}
+	o.loop.Do(context.Background(), func(now time.Time) { o.core.lost(now, l, bye) })
+}
+
+// accept takes incoming connections until the listener closes.
+func (o *Overlay) accept() {
+	for {
+		conn, err := o.ln.Accept(o.ctx)
+		if err != nil {
+			return
+		}
+		select {
+		case o.shaking <- struct{}{}:
+		default:
+			o.refused.Add(1)
+			conn.CloseWithError(codeRefused, "busy")
+			continue
+		}
+		if !o.tasks.run(func() { o.welcome(conn) }) {
+			conn.CloseWithError(codeBye, "closing")
+		}
+	}
+}
+
+// welcome runs the listener's side of a link handshake.
+func (o *Overlay) welcome(conn *quic.Conn) {
+	defer func() { <-o.shaking }()
+	sp := o.sock.PeerAt(conn.RemoteAddr())
+	if sp == nil { // expired while quic-go was shaking hands
+		conn.CloseWithError(codeRefused, "too slow")
+		return
+	}
+	via, _, _ := sp.Route()
+	l, err := o.shake(o.ctx, conn, via, sp, false)
+	if err != nil {
+		o.refused.Add(1)
+		o.log.Debug("link refused", "remote", via.Remote, "err", err)
+		code, text := helloFailure(err)
+		conn.CloseWithError(quic.ApplicationErrorCode(code), text)
+		return
+	}
+	if err := o.start(l, via); err != nil {
+		o.log.Debug("link not started", "err", err)
+	}
+}
+
+func (c *core) drainLink(l *Link) {
+	c.o.tasks.run(func() {
+		select {
+		case <-time.After(drainTime):
+		case <-c.o.ctx.Done():
+		}
+		l.close(codeDouble, "another link stays")
+	})
+}
+
+// redial opens a link to a peer whose paths are known.
+func (c *core) redial(p *Peer) {
+	s := &p.state
+	if s.dialing {
+		return
+	}
+	s.dialing = true
+	s.refs++
+	c.o.tasks.run(func() {
+		want := p.node
+		_, err := c.o.dial(c.o.ctx, p.sock, sock.Path{}, &want)
+		if err != nil {
+			c.o.log.Debug("dial failed", "peer", p.node, "err", err)
+		}
+		c.o.loop.Do(context.Background(), func(time.Time) {
+			s.dialing = false
+			if err != nil {
+				for _, a := range s.asked {
+					a.done(nil)
+				}
+				s.asked = nil
+			}
+			c.release(p)
+		})
+	})
+}
