@@ -1,0 +1,276 @@
+// SPDX-License-Identifier: 0BSD
+
+package main
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"time"
+
+	"github.com/p2pos/p2pos/media"
+)
+
+// The picture: the network on top, then how the call came about, then what was
+// said and heard.
+const (
+	pictureWidth  = 1200
+	pictureHeight = 1180
+	left, right   = 110, 1160 // of everything that has a time axis
+)
+
+func draw(r result) []byte {
+	s := newSVG(pictureWidth, pictureHeight)
+	s.bold(40, 46, 22, ink, "start", "A call between two computers behind NATs, without a server")
+	sub := fmt.Sprintf("%d seconds of speech both ways over a simulated network: %v one way between any two nodes", r.seconds, oneWay)
+	if r.loss > 0 {
+		sub += fmt.Sprintf(", %.3g %% of packets lost", 100*r.loss)
+	}
+	s.text(40, 70, 13, soft, "start", "%s", sub)
+	drawNetwork(s, r)
+	drawSetup(s, r, 470)
+	for i, d := range r.ways {
+		drawWay(s, r, d, 726+float64(i)*222)
+	}
+	s.text(40, pictureHeight-16, 12, soft, "start",
+		"Voices: light = peaks, dark = level (RMS). Bar below: blocks of 200 ms, green = recognized, red = not, grey = pause. Red ticks: lost packets.")
+	return s.end()
+}
+
+func placeOf(name string) place {
+	return places[slices.IndexFunc(places, func(p place) bool { return p.name == name })]
+}
+
+// way is the line from a node to the open Internet, through its box.
+func (p place) way() []float64 {
+	if p.natted() {
+		return []float64{p.x, p.y, p.nx, p.ny}
+	}
+	return []float64{p.x, p.y}
+}
+
+func drawNetwork(s *svg, r result) {
+	const top = 88
+	s.rect(40, top, 1120, 340, 10, panel, faint)
+	for _, name := range []string{"a", "b"} { // home networks
+		p := placeOf(name)
+		from := min(p.x, p.nx) - 62
+		if p.nx < p.x {
+			from = p.nx
+		}
+		s.rect(from, p.y-62, math.Abs(p.nx-p.x)+62, 136, 10, "white", faint)
+	}
+	for _, l := range r.links {
+		p, q := placeOf(l[0]), placeOf(l[1])
+		if l == [2]string{"a", "b"} {
+			continue // the punched path, below
+		}
+		points := p.way()
+		back := q.way()
+		for i := len(back) - 2; i >= 0; i -= 2 {
+			points = append(points, back[i], back[i+1])
+		}
+		s.line("#9ca3af", 1.5, "", points...)
+	}
+	a, b, c := placeOf("a"), placeOf("b"), placeOf("c")
+	// The introduction runs beside the links of a and b to c.
+	s.line(soft, 1.5, `stroke-dasharray="5 5"`, a.nx+16, a.ny-34, c.x-34, c.y+16)
+	s.line(soft, 1.5, `stroke-dasharray="5 5"`, c.x+34, c.y+16, b.nx-16, b.ny-34)
+	s.text(c.x, c.y+50, 12, soft, "middle", "1  a asks c, which both are linked with, to introduce it to b")
+	s.line(green, 4, "", a.x, a.y, a.nx, a.ny, b.nx, b.ny, b.x, b.y)
+	s.text(c.x, a.y-10, 12, green, "middle", "2  both boxes are opened from inside")
+	s.bold(c.x, a.y+22, 14, green, "middle", "3  the call: %s path, round trip %.0f ms", r.path.Kind, ms(r.rtt))
+	s.text(c.x, a.y+42, 12, soft, "middle", "encrypted end to end; nothing of it passes c")
+	for _, p := range places {
+		colour := ink
+		if p.natted() {
+			colour = voice(p.name)
+			s.rect(p.nx-12, p.ny-30, 24, 60, 4, "#4b5563", "#4b5563")
+			s.text(p.nx, p.ny-70, 12, ink, "middle", "NAT box %v", p.nat)
+			s.text(p.x, p.y+50, 12, ink, "middle", "%v", p.addr)
+			s.text(p.x, p.y+67, 11, soft, "middle", "at home")
+		} else {
+			anchor, x := "start", p.x+30
+			if p.name == "d" {
+				anchor, x = "end", p.x-30
+			}
+			what := "an ordinary node"
+			if p.name == "c" {
+				what = "an ordinary node that both know"
+			}
+			s.text(x, p.y-1, 12, ink, anchor, "%v", p.addr)
+			s.text(x, p.y+14, 11, soft, anchor, "%s", what)
+		}
+		s.circle(p.x, p.y, 22, "white", colour)
+		s.bold(p.x, p.y+7, 20, colour, "middle", "%s", p.name)
+	}
+}
+
+// moment is something that happened in the set-up, on one side.
+type moment struct {
+	at   time.Time
+	what string
+}
+
+func drawSetup(s *svg, r result, top float64) {
+	a := []moment{
+		{r.a.called, "a calls"}, {r.a.placed, "found; INVITE leaves"}, {r.a.ringing, "it rings"},
+		{r.a.answered, "answered"}, {r.a.media, "hears b"},
+	}
+	b := []moment{{r.b.incoming, "rings; b answers"}, {r.b.media, "hears a"}}
+	longest := time.Duration(0)
+	for _, m := range append(slices.Clone(a), b...) {
+		longest = max(longest, m.at.Sub(r.a.called))
+	}
+	step := grid(longest)
+	end := (longest/step + 1) * step
+	x := func(t time.Time) float64 {
+		return left + (right-left)*float64(t.Sub(r.a.called))/float64(end)
+	}
+	laneA, laneB := top+92, top+162
+	s.bold(40, top, 15, ink, "start", "Setting up")
+	for t := time.Duration(0); t <= end; t += step {
+		at := x(r.a.called.Add(t))
+		s.line(faint, 1, "", at, laneA-8, at, laneB+8)
+		s.text(at, laneB+66, 11, soft, "middle", "%d ms", t.Milliseconds())
+	}
+	// What a does before its INVITE can leave.
+	s.rect(x(r.a.called), laneA-7, max(1, x(r.a.placed)-x(r.a.called)), 14, 0, "#dbeafe", "none")
+	s.text((x(r.a.called)+x(r.a.placed))/2, laneA+24, 12, soft, "middle", "introduction by c, punching, secure link")
+	for i, name := range []string{"a", "b"} {
+		y := []float64{laneA, laneB}[i]
+		s.line(voice(name), 2, "", left, y, right, y)
+		s.bold(left-30, y+6, 18, voice(name), "middle", "%s", name)
+	}
+	s.arrow(soft, x(r.a.placed), laneA, x(r.b.incoming), laneB)
+	s.arrow(soft, x(r.b.answered), laneB, x(r.a.answered), laneA)
+	s.arrow(soft, x(r.a.answered), laneA, x(r.b.media), laneB)
+	drawMoments(s, a, r.a.called, x, laneA, -1, voiceA)
+	drawMoments(s, b, r.a.called, x, laneB, 1, voiceB)
+}
+
+// drawMoments writes labels above (-1) or below (1) a lane. What is too close
+// to be told apart shares one stack.
+func drawMoments(s *svg, list []moment, zero time.Time, x func(time.Time) float64, lane, side float64, colour string) {
+	const apart, row = 165, 16
+	for len(list) > 0 {
+		n := 1
+		for n < len(list) && x(list[n].at)-x(list[0].at) < apart {
+			n++
+		}
+		at, anchor := x(list[0].at), "start"
+		if at+apart > right {
+			at, anchor = x(list[n-1].at), "end"
+		}
+		for i, m := range list[:n] {
+			s.circle(x(m.at), lane, 5, "white", colour)
+			y := lane + side*18 + 4 // first row next to the lane
+			if side < 0 {
+				y -= float64(n-1-i) * row
+			} else {
+				y += 4 + float64(i)*row
+			}
+			s.text(at, y, 12, ink, anchor, "%.0f ms %s", ms(m.at.Sub(zero)), m.what)
+		}
+		list = list[n:]
+	}
+}
+
+// grid returns the step of a time axis that gives it five to ten lines.
+func grid(length time.Duration) time.Duration {
+	for step := 10 * time.Millisecond; ; step *= 10 {
+		for _, f := range []time.Duration{1, 2, 5} {
+			if length/(step*f) < 10 {
+				return step * f
+			}
+		}
+	}
+}
+
+// drawWay shows what one said and the other heard, on a common clock.
+func drawWay(s *svg, r result, d direction, top float64) {
+	const high, gap = 66.0, 12.0
+	colour := voice(d.speaker)
+	verdict, ok := "heard", green
+	if !d.heard.enough() {
+		verdict, ok = "NOT heard", red
+	}
+	s.bold(40, top, 15, ink, "start", "%s speaks, %s listens", d.speaker, d.listener)
+	s.bold(250, top, 14, ok, "start", "%s: %.0f %% recognized", verdict, 100*d.heard.Share)
+	s.text(right, top, 13, ink, "end", "correlation %.3f   lost %.1f %%   concealed %.1f %%   mouth to ear %.0f ms   MOS %.1f",
+		d.heard.Correlation, 100*lost(d.stats), 100*d.stats.Concealed, ms(d.delay()), d.stats.MOS)
+
+	end := time.Duration(r.seconds)*time.Second + 500*time.Millisecond
+	scale := (right - left) / end.Seconds()
+	x := func(t time.Time) float64 { return left + t.Sub(d.zero(r)).Seconds()*scale }
+	said, ear := top+16, top+16+high+gap
+	for t := time.Duration(0); t <= end; t += grid(end) {
+		at := left + t.Seconds()*scale
+		s.line(faint, 1, "", at, said, at, ear+high+14)
+		s.text(at, ear+high+28, 11, soft, "middle", "%d s", int(t.Seconds()))
+	}
+	s.text(left-12, said+high/2+4, 12, ink, "end", "%s says", d.speaker)
+	s.text(left-12, ear+high/2+4, 12, ink, "end", "%s hears", d.listener)
+	wave(s, d.said, x(d.from), scale, said+high/2, high/2, colour)
+	wave(s, d.recorded, x(d.hears), scale, ear+high/2, high/2, colour)
+	for _, f := range d.missing {
+		at := x(d.hears) + float64(f)*media.FrameSamples/media.ClockRate*scale
+		s.line(red, 1.5, "", at, ear, at, ear+7)
+	}
+	for i, b := range d.heard.Blocks {
+		fill := "#d1d5db"
+		switch {
+		case b.Speech && b.Correlation >= sameSound:
+			fill = "#22c55e"
+		case b.Speech:
+			fill = red
+		}
+		const width = float64(blockLow) / lowRate
+		at := x(d.from.Add(d.delay())) + float64(i)*width*scale
+		s.rect(at, ear+high+4, width*scale-1, 7, 0, fill, "none")
+	}
+}
+
+// zero is where the time axis of the sounds begins: the first one heard.
+func (d direction) zero(r result) time.Time {
+	if r.b.media.Before(r.a.media) {
+		return r.b.media
+	}
+	return r.a.media
+}
+
+// wave draws a sound: its peaks, and over them its level.
+func wave(s *svg, pcm []int16, x, scale, middle, half float64, colour string) {
+	const column = 1.5 // pixels
+	samples := max(1, int(column/scale*media.ClockRate))
+	var peaks, levels, downPeaks, downLevels []float64
+	for i := 0; i < len(pcm); i += samples {
+		part := pcm[i:min(i+samples, len(pcm))]
+		at := x + float64(i)/media.ClockRate*scale
+		if at > right {
+			break
+		}
+		if at < left {
+			continue
+		}
+		peak, level := 0.0, rms(part)/32768*half*1.6
+		for _, v := range part {
+			peak = max(peak, math.Abs(float64(v))/32768*half*1.6)
+		}
+		peak, level = min(peak, half), min(level, half)
+		peaks, levels = append(peaks, at, middle-peak), append(levels, at, middle-level)
+		downPeaks, downLevels = append(downPeaks, at, middle+peak), append(downLevels, at, middle+level)
+	}
+	s.line(faint, 1, "", left, middle, right, middle)
+	s.shape(colour, 0.3, outline(peaks, downPeaks))
+	s.shape(colour, 0.9, outline(levels, downLevels))
+}
+
+// outline goes along one side and back along the other.
+func outline(up, down []float64) []float64 {
+	points := slices.Clone(up)
+	for i := len(down) - 2; i >= 0; i -= 2 {
+		points = append(points, down[i], down[i+1])
+	}
+	return points
+}
