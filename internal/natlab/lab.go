@@ -45,14 +45,15 @@ func New(t testing.TB) *Lab {
 }
 
 func (l *Lab) close() {
+	if l.t.Failed() {
+		drops := l.Drops()
+		for _, why := range slices.Sorted(maps.Keys(drops)) {
+			l.t.Logf("natlab: dropped %d packets: %s", drops[why], why)
+		}
+	}
 	l.router.close()
 	for _, n := range l.spaces {
 		n.close()
-	}
-	if l.t.Failed() {
-		for _, why := range slices.Sorted(maps.Keys(l.router.drops)) {
-			l.t.Logf("natlab: the Internet dropped %d packets: %s", l.router.drops[why], why)
-		}
 	}
 }
 
@@ -106,11 +107,18 @@ func (l *Lab) SetDelay(d time.Duration) {
 	}
 }
 
-// Drops returns what the Internet and its boxes have dropped so far, by
-// reason; what links lost and kernels dropped is not in it.
+// Drops returns how many packets the Internet, its links and boxes have
+// dropped so far, by reason. What kernels dropped is not in it.
 func (l *Lab) Drops() map[string]uint64 {
 	var all map[string]uint64
-	l.router.net.Do(func(*simnet.World) { all = maps.Clone(l.router.drops) })
+	l.router.net.Do(func(w *simnet.World) {
+		all = maps.Clone(l.router.drops)
+		for why, n := range w.Stats().Dropped {
+			if n > 0 {
+				all["link: "+simnet.Reason(why).String()] = n
+			}
+		}
+	})
 	return all
 }
 
