@@ -15,25 +15,25 @@ import (
 // said and heard.
 const (
 	pictureWidth  = 1200
-	pictureHeight = 1180
+	pictureHeight = 1214
 	left, right   = 110, 1160 // of everything that has a time axis
 )
 
 func draw(r result) []byte {
 	s := newSVG(pictureWidth, pictureHeight)
 	s.bold(40, 46, 22, ink, "start", "A call between two computers behind NATs, without a server")
-	sub := fmt.Sprintf("%d seconds of speech both ways over a simulated network: %v one way between any two nodes", r.seconds, oneWay)
+	sub := fmt.Sprintf("%d seconds of speech both ways over a simulated network: %.0f ms one way between any two nodes", r.seconds, ms(oneWay))
 	if r.loss > 0 {
-		sub += fmt.Sprintf(", %.3g %% of packets lost", 100*r.loss)
+		sub += fmt.Sprintf(", %.3g %% of the packets between a and b lost", 100*r.loss)
 	}
 	s.text(40, 70, 13, soft, "start", "%s", sub)
 	drawNetwork(s, r)
 	drawSetup(s, r, 470)
 	for i, d := range r.ways {
-		drawWay(s, r, d, 726+float64(i)*222)
+		drawWay(s, r, d, 760+float64(i)*222)
 	}
 	s.text(40, pictureHeight-16, 12, soft, "start",
-		"Voices: light = peaks, dark = level (RMS). Bar below: blocks of 200 ms, green = recognized, red = not, grey = pause. Red ticks: lost packets.")
+		"Time in seconds since the first sound came in. Light: peaks; dark: level (RMS). Bar: each 200 ms recognized (green), not (red), a pause (grey). Red ticks: concealed.")
 	return s.end()
 }
 
@@ -72,14 +72,16 @@ func drawNetwork(s *svg, r result) {
 		}
 		s.line("#9ca3af", 1.5, "", points...)
 	}
+	s.text(600, top+328, 11, soft, "middle", "grey: links between nodes · dashed: introduction · green: the path of the call")
 	a, b, c := placeOf("a"), placeOf("b"), placeOf("c")
 	// The introduction runs beside the links of a and b to c.
-	s.line(soft, 1.5, `stroke-dasharray="5 5"`, a.nx+16, a.ny-34, c.x-34, c.y+16)
-	s.line(soft, 1.5, `stroke-dasharray="5 5"`, c.x+34, c.y+16, b.nx-16, b.ny-34)
-	s.text(c.x, c.y+50, 12, soft, "middle", "1  a asks c, which both are linked with, to introduce it to b")
+	s.line(violet, 1.5, `stroke-dasharray="5 5"`, a.nx+16, a.ny-36, c.x-28, c.y+6)
+	s.line(violet, 1.5, `stroke-dasharray="5 5"`, c.x+28, c.y+6, b.nx-16, b.ny-36)
+	s.text(400, c.y+20, 12, violet, "end", "1 · a asks c to introduce it to b")
+	s.text(800, c.y+20, 12, violet, "start", "c, linked with both, tells b where a is")
 	s.line(green, 4, "", a.x, a.y, a.nx, a.ny, b.nx, b.ny, b.x, b.y)
-	s.text(c.x, a.y-10, 12, green, "middle", "2  both boxes are opened from inside")
-	s.bold(c.x, a.y+22, 14, green, "middle", "3  the call: %s path, round trip %.0f ms", r.path.Kind, ms(r.rtt))
+	s.text(c.x, a.y-10, 12, green, "middle", "2 · a and b send to each other at once: each opens its own box")
+	s.bold(c.x, a.y+22, 14, green, "middle", "3 · the call: %s path, round trip %.0f ms", r.path.Kind, ms(r.rtt))
 	s.text(c.x, a.y+42, 12, soft, "middle", "encrypted end to end; nothing of it passes c")
 	for _, p := range places {
 		colour := ink
@@ -90,16 +92,15 @@ func drawNetwork(s *svg, r result) {
 			s.text(p.x, p.y+50, 12, ink, "middle", "%v", p.addr)
 			s.text(p.x, p.y+67, 11, soft, "middle", "at home")
 		} else {
-			anchor, x := "start", p.x+30
-			if p.name == "d" {
+			anchor, x, y := "start", p.x+30, p.y-1
+			switch p.name {
+			case "c":
+				anchor, x, y = "middle", p.x, p.y-50
+			case "d":
 				anchor, x = "end", p.x-30
 			}
-			what := "an ordinary node"
-			if p.name == "c" {
-				what = "an ordinary node that both know"
-			}
-			s.text(x, p.y-1, 12, ink, anchor, "%v", p.addr)
-			s.text(x, p.y+14, 11, soft, anchor, "%s", what)
+			s.text(x, y, 12, ink, anchor, "%v", p.addr)
+			s.text(x, y+15, 11, soft, anchor, "ordinary node")
 		}
 		s.circle(p.x, p.y, 22, "white", colour)
 		s.bold(p.x, p.y+7, 20, colour, "middle", "%s", p.name)
@@ -123,20 +124,21 @@ func drawSetup(s *svg, r result, top float64) {
 		longest = max(longest, m.at.Sub(r.a.called))
 	}
 	step := grid(longest)
-	end := (longest/step + 1) * step
+	end := longest * 5 / 4 // room for the labels of what comes last
 	x := func(t time.Time) float64 {
 		return left + (right-left)*float64(t.Sub(r.a.called))/float64(end)
 	}
-	laneA, laneB := top+92, top+162
+	laneA, laneB := top+112, top+176
 	s.bold(40, top, 15, ink, "start", "Setting up")
+	s.text(right, top, 12, soft, "end", "milliseconds since a began to call")
 	for t := time.Duration(0); t <= end; t += step {
 		at := x(r.a.called.Add(t))
 		s.line(faint, 1, "", at, laneA-8, at, laneB+8)
-		s.text(at, laneB+66, 11, soft, "middle", "%d ms", t.Milliseconds())
+		s.text(at, laneB+64, 11, soft, "middle", "%d ms", t.Milliseconds())
 	}
 	// What a does before its INVITE can leave.
 	s.rect(x(r.a.called), laneA-7, max(1, x(r.a.placed)-x(r.a.called)), 14, 0, "#dbeafe", "none")
-	s.text((x(r.a.called)+x(r.a.placed))/2, laneA+24, 12, soft, "middle", "introduction by c, punching, secure link")
+	s.text((x(r.a.called)+x(r.a.placed))/2, laneA+24, 12, soft, "middle", "lookup: introduction by c, punching, secure link")
 	for i, name := range []string{"a", "b"} {
 		y := []float64{laneA, laneB}[i]
 		s.line(voice(name), 2, "", left, y, right, y)
@@ -149,30 +151,16 @@ func drawSetup(s *svg, r result, top float64) {
 	drawMoments(s, b, r.a.called, x, laneB, 1, voiceB)
 }
 
-// drawMoments writes labels above (-1) or below (1) a lane. What is too close
-// to be told apart shares one stack.
+// drawMoments writes labels above (-1) or below (1) a lane, one a row, the
+// first one farthest out, so that no label crosses the line of another.
 func drawMoments(s *svg, list []moment, zero time.Time, x func(time.Time) float64, lane, side float64, colour string) {
-	const apart, row = 165, 16
-	for len(list) > 0 {
-		n := 1
-		for n < len(list) && x(list[n].at)-x(list[0].at) < apart {
-			n++
-		}
-		at, anchor := x(list[0].at), "start"
-		if at+apart > right {
-			at, anchor = x(list[n-1].at), "end"
-		}
-		for i, m := range list[:n] {
-			s.circle(x(m.at), lane, 5, "white", colour)
-			y := lane + side*18 + 4 // first row next to the lane
-			if side < 0 {
-				y -= float64(n-1-i) * row
-			} else {
-				y += 4 + float64(i)*row
-			}
-			s.text(at, y, 12, ink, anchor, "%.0f ms %s", ms(m.at.Sub(zero)), m.what)
-		}
-		list = list[n:]
+	const row = 17
+	for i, m := range list {
+		at := x(m.at)
+		y := lane + side*(16+row*float64(len(list)-1-i))
+		s.line("#9ca3af", 1, "", at, lane, at, y)
+		s.circle(at, lane, 4.5, "white", colour)
+		s.text(at+5, y+4+side*4, 12, ink, "start", "%.0f ms · %s", ms(m.at.Sub(zero)), m.what)
 	}
 }
 
@@ -197,7 +185,7 @@ func drawWay(s *svg, r result, d direction, top float64) {
 	}
 	s.bold(40, top, 15, ink, "start", "%s speaks, %s listens", d.speaker, d.listener)
 	s.bold(250, top, 14, ok, "start", "%s: %.0f %% recognized", verdict, 100*d.heard.Share)
-	s.text(right, top, 13, ink, "end", "correlation %.3f   lost %.1f %%   concealed %.1f %%   mouth to ear %.0f ms   MOS %.1f",
+	s.text(right, top, 13, ink, "end", "correlation %.3f · lost %.1f %% · concealed %.1f %% · mouth to ear %.0f ms · MOS %.1f",
 		d.heard.Correlation, 100*lost(d.stats), 100*d.stats.Concealed, ms(d.delay()), d.stats.MOS)
 
 	end := time.Duration(r.seconds)*time.Second + 500*time.Millisecond

@@ -31,7 +31,7 @@ func (s *screen) every() time.Duration {
 
 func (s *screen) intro(o options) {
 	s.start = time.Now()
-	fmt.Fprintf(s.w, "Five nodes in one process, on a simulated network: %v one way between any two", oneWay)
+	fmt.Fprintf(s.w, "Five nodes in one process, on a simulated network: %.0f ms one way between any two", ms(oneWay))
 	if o.loss > 0 {
 		fmt.Fprintf(s.w, ",\n%.3g %% of the packets between a and b lost", 100*o.loss)
 	}
@@ -51,8 +51,8 @@ func (s *screen) status(a, b *party) {
 	if kind == "" {
 		kind = "no path"
 	}
-	// 78 columns: a longer line could not be written over on a common terminal.
-	line := fmt.Sprintf("%6.2f s  talking  %s  rtt %.0f ms  lost %.1f %%  b hears %s  a hears %s",
+	// Below 80 columns: a longer line could not be written over on a common terminal.
+	line := fmt.Sprintf("%6.2f s  talking  %s  rtt %.0f ms  loss %.0f %%  b hears %s  a hears %s",
 		time.Since(s.start).Seconds(), kind, ms(path.RTT), 100*lost(a.call.Stats(), b.call.Stats()), b.meter(), a.meter())
 	if !s.live {
 		fmt.Fprintln(s.w, line)
@@ -72,7 +72,7 @@ func (s *screen) done() {
 }
 
 // meterSteps is how many bars a meter has; each is a tenth of a second.
-const meterSteps = 8
+const meterSteps = 6
 
 // meter draws the level of what was heard in the last moments.
 func (p *party) meter() string {
@@ -113,21 +113,19 @@ func newDirection(speaker, listener *party, seconds int) (direction, error) {
 		missing: listener.missing, stats: listener.stats,
 	}
 	var err error
-	// What was said in the last moments may still be on its way.
-	samples := seconds*media.ClockRate - int(onTheWay*media.ClockRate/time.Second)
-	if d.said, err = decode(fromMemory(speaker.speech), samples); err != nil {
+	if d.said, err = decode(fromMemory(speaker.speech), seconds*media.ClockRate); err != nil {
 		return d, err
 	}
 	if d.recorded, err = decode(fromFile(listener.file), 0); err != nil {
 		return d, err
 	}
-	d.heard = compare(d.said, d.recorded)
+	d.heard = compare(d.said[:len(d.said)-onTheWay], d.recorded)
 	return d, nil
 }
 
-// onTheWay is what is not asked for at the end: the network, the playout
-// buffer, and a hang-up that comes a little early.
-const onTheWay = 400 * time.Millisecond
+// onTheWay is how many samples nobody is asked for at the end, 400 ms: they may
+// still be in the network and the playout buffer when a hangs up.
+const onTheWay = media.ClockRate * 2 / 5
 
 // delay is from the speaker's mouth to the listener's ear, without the codec.
 func (d direction) delay() time.Duration { return d.hears.Add(d.heard.Lag).Sub(d.from) }

@@ -22,6 +22,7 @@ const (
 	voiceB = "#c2570c"
 	green  = "#15803d"
 	red    = "#dc2626"
+	violet = "#7c3aed"
 )
 
 func voice(name string) string {

@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: 0BSD
+
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/xml"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// The demo works, shortened, and writes what it says.
+func TestRun(t *testing.T) {
+	t.Parallel()
+	out := filepath.Join(t.TempDir(), "demo-out")
+	var text bytes.Buffer
+	err := run(t.Context(), options{out: out, seconds: 3}, &screen{w: &text}, nil)
+	t.Logf("\n%s", text.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"heard-a.ogg", "heard-b.ogg"} {
+		if pcm, err := decode(fromFile(filepath.Join(out, name)), 0); err != nil || len(pcm) < 2*second {
+			t.Errorf("%s: %d samples, %v", name, len(pcm), err)
+		}
+	}
+	for _, want := range []string{"talking  direct", "b hears a   heard: ", "a hears b   heard: ", "MOS"} {
+		if !strings.Contains(text.String(), want) {
+			t.Errorf("the screen does not say %q", want)
+		}
+	}
+	for line := range strings.Lines(text.String()) {
+		if n := len([]rune(strings.TrimRight(line, "\n"))); strings.Contains(line, "talking") && n > 79 {
+			t.Errorf("%d columns: %s", n, line)
+		}
+	}
+	picture, err := os.ReadFile(filepath.Join(out, "call.svg"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for d := xml.NewDecoder(bytes.NewReader(picture)); ; {
+		if _, err := d.Token(); err == io.EOF {
+			break
+		} else if err != nil {
+			t.Fatalf("call.svg is not XML: %v", err)
+		}
+	}
+	for _, want := range []string{"direct path", "b answers", ">b hears<", "46.0.0.2"} {
+		if !bytes.Contains(picture, []byte(want)) {
+			t.Errorf("the picture does not show %q", want)
+		}
+	}
+	if bytes.Contains(picture, []byte("NaN")) || bytes.Contains(picture, []byte("Inf")) {
+		t.Error("the picture has a length that is no number")
+	}
+}
+
+// Somebody who stops the demo does not wait for it.
+func TestInterrupt(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithCancel(t.Context())
+	stop := writer(func(b []byte) (int, error) {
+		if bytes.Contains(b, []byte("talking")) {
+			cancel()
+		}
+		return len(b), nil
+	})
+	if err := run(ctx, options{out: t.TempDir(), seconds: 60}, &screen{w: stop}, nil); !errors.Is(err, context.Canceled) {
+		t.Errorf("%v", err)
+	}
+}
+
+type writer func([]byte) (int, error)
+
+func (w writer) Write(b []byte) (int, error) { return w(b) }
+
+func TestBadDirectory(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := run(t.Context(), options{out: file, seconds: 3}, &screen{w: io.Discard}, nil); err == nil {
+		t.Error("wrote into a file as if it were a directory")
+	}
+}
+
+// One ear that heard something else is enough to fail.
+func TestJudge(t *testing.T) {
+	t.Parallel()
+	now := time.Now()
+	ear := func(name string, says, heard []byte) *party {
+		p := newParty(name, nil, says, t.TempDir())
+		if err := os.WriteFile(p.file, heard, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		m := &p.marks
+		for _, at := range []*time.Time{&m.began, &m.joined, &m.called, &m.placed, &m.incoming, &m.ringing, &m.answered, &m.media} {
+			*at = now
+		}
+		p.speaks, p.hears = now, now
+		return p
+	}
+	for _, c := range []struct {
+		atA, atB []byte
+		want     string // in the error
+	}{
+		{speechB, speechA, ""},
+		{speechB, speechB, "b did not hear what a said"},
+		{speechA, speechA, "a did not hear what b said"},
+		{speechB, speechA[:len(speechA)/3], "b"},
+		{speechB, nil, "b heard cannot be decoded"},
+	} {
+		o := options{out: t.TempDir(), seconds: 3}
+		err := judge(o, &screen{w: io.Discard}, ear("a", speechA, c.atA), ear("b", speechB, c.atB), nil)
+		if (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%v, want %q", err, c.want)
+		}
+	}
+}

@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: 0BSD
+
+package main
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+)
+
+// contract is the table of events: their fields and types. s is a string, n a
+// number, b a bool, l a list, o an object.
+var contract = map[string]string{
+	"ready":     "id:s node:s listen:l",
+	"ticket":    "ticket:s",
+	"joined":    "links:n",
+	"outgoing":  "call:s peer:s name:s",
+	"incoming":  "call:s peer:s name:s",
+	"ringing":   "call:s peer:s t_call:n ring_rtt_ms:n",
+	"answered":  "call:s peer:s t_call:n",
+	"media":     "call:s t_call:n",
+	"path":      "call:s kind:s via:s vias:l remote:s local:s rtt_ms:n t_call:n reason:s",
+	"stats":     "call:s rtt_ms:n jitter_ms:n sent:n received:n lost:n concealed:n gap_ms:n buffer_ms:n mos:n kbps_in:n kbps_out:n",
+	"ended":     "call:s reason:s stage:s seconds:n",
+	"missed":    "peer:s when:s name:s",
+	"status":    "links:n links_by_class:o relayed_calls:n relayed_flows:n records:n bytes_in:n bytes_out:n dropped:o goroutines:n heap_bytes:n",
+	"peers":     "peers:l",
+	"error":     "command:s message:s",
+	"muted":     "call:s on:b",
+	"recording": "call:s file:s",
+	"help":      "commands:l",
+}
+
+var reasons = "hangup cancelled elsewhere busy rejected no-answer offline not-found expired denied transferred failed"
+
+// checkEvent holds an event to the contract: all fields, with their types, and
+// no others.
+func checkEvent(t *testing.T, o object) {
+	t.Helper()
+	fields, ok := contract[fmt.Sprint(o["ev"])]
+	if !ok {
+		t.Errorf("unknown event %v", o)
+		return
+	}
+	want := strings.Fields("ev:s t:n " + fields)
+	for _, f := range want {
+		name, kind, _ := strings.Cut(f, ":")
+		var ok bool
+		switch v := o[name].(type) {
+		case string:
+			ok = kind == "s"
+		case float64:
+			ok = kind == "n"
+		case bool:
+			ok = kind == "b"
+		case []any:
+			ok = kind == "l"
+		case map[string]any:
+			ok = kind == "o"
+		default:
+			t.Errorf("%s: field %s is %v", o["ev"], name, v)
+			continue
+		}
+		if !ok {
+			t.Errorf("%s: field %s is %v", o["ev"], name, o[name])
+		}
+	}
+	if len(o) != len(want) {
+		t.Errorf("%d fields, want %d: %v", len(o), len(want), o)
+	}
+	switch o["ev"] {
+	case "ended":
+		if !strings.Contains(" "+reasons+" ", " "+o["reason"].(string)+" ") {
+			t.Errorf("ended with reason %q", o["reason"])
+		}
+		if !strings.Contains(" lookup ring answer talk ", " "+o["stage"].(string)+" ") {
+			t.Errorf("ended at stage %q", o["stage"])
+		}
+	case "missed":
+		if _, err := time.Parse(time.RFC3339, o["when"].(string)); err != nil {
+			t.Error(err)
+		}
+	case "peers":
+		for _, p := range o["peers"].([]any) {
+			p := p.(map[string]any)
+			for _, f := range []string{"node", "class", "kind", "via", "rtt_ms", "age_s"} {
+				if _, ok := p[f]; !ok {
+					t.Errorf("peer without %s: %v", f, p)
+				}
+			}
+		}
+	}
+}
