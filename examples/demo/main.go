@@ -38,8 +38,17 @@ func main() {
 	verbose := flag.Bool("v", false, "log to stderr what the nodes do")
 	flag.Parse()
 	o.loss = *loss / 100
-	if flag.NArg() > 0 || o.seconds < 3 || o.seconds > 60 || !(o.loss >= 0 && o.loss <= 0.5) {
-		flag.Usage()
+	wrong := ""
+	switch {
+	case flag.NArg() > 0:
+		wrong = "unexpected argument " + flag.Arg(0)
+	case o.seconds < 3 || o.seconds > 60:
+		wrong = "-seconds takes 3 to 60"
+	case !(o.loss >= 0 && o.loss <= 0.5):
+		wrong = "-loss takes 0 to 50"
+	}
+	if wrong != "" {
+		fmt.Fprintln(os.Stderr, "demo:", wrong, "(demo -help lists the flags)")
 		os.Exit(2)
 	}
 	var log *slog.Logger

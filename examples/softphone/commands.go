@@ -9,7 +9,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/p2pos/p2pos"
 	"github.com/p2pos/p2pos/identity"
 )
 
@@ -129,7 +128,7 @@ func (p *phone) dial(ctx context.Context, to string, at time.Time) error {
 		return err
 	}
 	if peer == p.node.ID() {
-		return p2pos.ErrSelf
+		return errors.New("that is your own identity; a second phone on this machine needs a -dir of its own")
 	}
 	p.place(ctx, to, peer.String(), at)
 	return nil

@@ -98,7 +98,7 @@ type mediaEvent struct {
 }
 
 func (mediaEvent) name() string { return "media" }
-func (mediaEvent) text() string { return "you hear each other" }
+func (mediaEvent) text() string { return "you hear them" }
 
 type pathEvent struct {
 	Call   string   `json:"call"`
