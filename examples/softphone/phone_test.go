@@ -120,6 +120,19 @@ func (r *rig) wait(ev string) object {
 	}
 }
 
+// next returns the event that comes now.
+func (r *rig) next() object {
+	r.t.Helper()
+	select {
+	case o := <-r.events:
+		checkEvent(r.t, o)
+		return o
+	case <-time.After(patience):
+		r.t.Fatal("no event came")
+		return nil
+	}
+}
+
 // rest returns all events until the phone ends, and how it ended.
 func (r *rig) rest() (list []object, code int) {
 	r.t.Helper()
@@ -375,7 +388,10 @@ func TestBadCommands(t *testing.T) {
 		{long, "", "longer than"},
 	} {
 		a.say("%s", c.line)
-		e := a.wait("error")
+		e := a.next()
+		if e["ev"] != "error" {
+			t.Fatalf("%.60s: %v, want an error and nothing else", c.line, e)
+		}
 		if c.command != "" && e["command"] != c.command || !strings.Contains(e["message"].(string), c.message) {
 			t.Errorf("%.60s: %v, want %q", c.line, e, c.message)
 		}
