@@ -38,6 +38,8 @@ var texts = []struct {
 	{"0BSD", whole(iscGrant + iscAsIs), 80, 120},
 	{"Unlicense", whole(`this is free and unencumbered software released into the public domain anyone is free to copy modify publish use compile sell or distribute this software .* dealings in the software( for more information please refer to https? (www )?unlicense org)?`), 180, 230},
 	{"Apache-2.0", whole(`apache license version 2 0 january 2004 (https? www apache org licenses )?terms and conditions for use reproduction and distribution 1 definitions .* end of terms and conditions( appendix how to apply the apache license to your work .* limitations under the license)?`), 1350, 1700},
+	// Some projects put the notice of the licence's appendix where its text should be.
+	{"Apache-2.0", whole(`licensed under the apache license version 2 0 the license you may not use this file except in compliance with the license you may obtain a copy of the license at https? www apache org licenses license 2 0 unless required by applicable law or agreed to in writing software distributed under the license is distributed on an as is basis without warranties or conditions of any kind either express or implied see the license for the specific language governing permissions and limitations under the license`), 80, 100},
 	{"MPL-2.0", whole(`mozilla public license version 2 0 1 definitions .* this source code form is incompatible with secondary licenses as defined by the mozilla public license v 2 0`), 2300, 2700},
 }
 

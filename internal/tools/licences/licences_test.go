@@ -103,6 +103,21 @@ func read(t *testing.T, name string) string {
 	return string(b)
 }
 
+const apacheNotice = `   Copyright 2013 Someone
+
+   Licensed under the Apache License, Version 2.0 (the "License");
+   you may not use this file except in compliance with the License.
+   You may obtain a copy of the License at
+
+       http://www.apache.org/licenses/LICENSE-2.0
+
+   Unless required by applicable law or agreed to in writing, software
+   distributed under the License is distributed on an "AS IS" BASIS,
+   WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+   See the License for the specific language governing permissions and
+   limitations under the License.
+`
+
 func TestDetect(t *testing.T) {
 	apache, mpl, agpl := read(t, "testdata/Apache-2.0.txt"), read(t, "testdata/MPL-2.0.txt"), read(t, "../../../LICENSE")
 	for _, c := range []struct{ name, text, want string }{
@@ -115,6 +130,8 @@ func TestDetect(t *testing.T) {
 		{"0BSD", strings.Replace(iscText, ", provided that the above\ncopyright notice and this permission notice appear in all copies", "", 1) + iscDisclaimer, "0BSD"},
 		{"Unlicense", unlicense, "Unlicense"},
 		{"Apache", apache, "Apache-2.0"},
+		{"Apache's notice", apacheNotice, "Apache-2.0"},
+		{"Apache's notice, then a condition", apacheNotice + "Not for military use.\n", ""},
 		{"MPL", mpl, "MPL-2.0"},
 
 		{"AGPL", agpl, ""},
