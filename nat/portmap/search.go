@@ -3,10 +3,7 @@
 package portmap
 
 import (
-	"bytes"
 	"context"
-	"encoding/xml"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -146,29 +143,4 @@ func (d *igd) describe(ctx context.Context, at *url.URL) (*goupnp.RootDevice, er
 		d.count.malformed.Add(1)
 	}
 	return root, err
-}
-
-// parseDescription reads a description of bounded length that came from at.
-func parseDescription(body []byte, at *url.URL) (*goupnp.RootDevice, error) {
-	if len(body) > maxBody {
-		return nil, fmt.Errorf("%w: description of %d bytes", ErrUnusable, len(body))
-	}
-	dec := xml.NewDecoder(bytes.NewReader(body))
-	dec.DefaultSpace = goupnp.DeviceXMLNamespace
-	// What matters in it is ASCII in every charset that routers claim to use.
-	dec.CharsetReader = func(_ string, r io.Reader) (io.Reader, error) { return r, nil }
-	root := new(goupnp.RootDevice)
-	if err := dec.Decode(root); err != nil {
-		return nil, fmt.Errorf("%w: description: %w", ErrUnusable, err)
-	}
-	base := at
-	if root.URLBaseStr != "" {
-		u, err := url.Parse(root.URLBaseStr)
-		if err != nil || u.Host == "" {
-			return nil, errors.Join(fmt.Errorf("%w: base of the description", ErrUnusable), err)
-		}
-		base = u
-	}
-	root.SetURLBase(base)
-	return root, nil
 }
