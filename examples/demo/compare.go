@@ -23,7 +23,7 @@ const (
 	// sameSound is from which correlation on a block counts as heard, and
 	// enoughHeard the share of the speech that has to be. Without losses both
 	// are 1; a lost packet spoils the waveform for longer than it is heard, so
-	// this lets some 5 % of losses pass. Other voices and noise stay below 0.4.
+	// this lets some 2 % of losses pass. Other voices and noise stay below 0.4.
 	sameSound   = 0.7
 	enoughHeard = 0.8
 

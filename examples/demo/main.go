@@ -34,7 +34,7 @@ func main() {
 	var o options
 	flag.StringVar(&o.out, "out", "demo-out", "directory for the recordings and the picture")
 	flag.IntVar(&o.seconds, "seconds", 10, "how long they talk, 3 to 60")
-	loss := flag.Float64("loss", 0, "packets in 100 that get lost between a and b, up to 50;\nabove 5 or so words are missing, since nothing repairs them yet")
+	loss := flag.Float64("loss", 0, "packets in 100 that get lost between a and b, up to 50;\nabove 2 or so the speech may not be recognized any more:\nnothing repairs losses yet")
 	verbose := flag.Bool("v", false, "log to stderr what the nodes do")
 	flag.Parse()
 	o.loss = *loss / 100
