@@ -231,6 +231,9 @@ func TestFailedRenewalBacksOffUntilExpiry(t *testing.T) {
 		if len(x.out) == 0 {
 			x.pass(x.r.Deadline().Sub(x.now))
 		}
+		if len(x.told) > 0 { // it expired between two tries
+			break
+		}
 		if x.out[0].verb == verbCheck {
 			x.done(PCP, grant{}, ErrNoAnswer)
 			continue
