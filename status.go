@@ -24,6 +24,8 @@ type Status struct {
 	Links      int // nodes with which a link stands
 	Peers      []Peer
 	Calls      int
+	BytesIn    uint64 // UDP payload of every kind, since the start
+	BytesOut   uint64
 	Dropped    map[string]uint64 // what was refused since the start, by reason
 	Goroutines int               // of the whole process
 	Heap       uint64            // bytes in use, of the whole process
@@ -40,7 +42,7 @@ type Peer struct {
 func (n *Node) Status() Status {
 	s := Status{ID: n.ID(), Node: n.NodeID(), Listen: n.ov.LocalAddrs(), Goroutines: runtime.NumGoroutine(), Heap: heap()}
 	o, err := n.ov.Status(n.ctx)
-	s.Links, s.Dropped = o.Links, o.Dropped
+	s.Links, s.Dropped, s.BytesIn, s.BytesOut = o.Links, o.Dropped, o.BytesIn, o.BytesOut
 	maps.Copy(s.Dropped, n.hub.Dropped())
 	if err != nil {
 		return s
@@ -74,6 +76,7 @@ func (s Status) String() string {
 			p.Path.RTT.Round(time.Millisecond), p.Age.Round(time.Second))
 	}
 	fmt.Fprintf(&b, "calls       %d\n", s.Calls)
+	fmt.Fprintf(&b, "traffic     %d bytes in, %d out\n", s.BytesIn, s.BytesOut)
 	fmt.Fprintf(&b, "goroutines  %d\n", s.Goroutines)
 	fmt.Fprintf(&b, "heap        %.1f MiB\n", float64(s.Heap)/(1<<20))
 	fmt.Fprintf(&b, "dropped    ")

@@ -163,5 +163,9 @@ func lengthError(syms []symbol) error {
 			where = fmt.Sprintf("; %s before character %d", what, syms[n-rsWord].rune)
 		}
 	}
-	return fmt.Errorf("%w: %d characters, an ID has %d%s", ErrNotID, n, idLen, where)
+	unit := "characters"
+	if n == 1 {
+		unit = "character"
+	}
+	return fmt.Errorf("%w: %d %s, an ID has %d%s", ErrNotID, n, unit, idLen, where)
 }

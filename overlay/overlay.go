@@ -240,13 +240,16 @@ func (o *Overlay) hosts() (out []netip.AddrPort) {
 
 // Status is a snapshot of what the overlay holds and has refused.
 type Status struct {
-	Links   int
-	Dropped map[string]uint64 // datagrams and frames not taken, by reason
+	Links    int
+	BytesIn  uint64 // UDP payload of every kind, since the start
+	BytesOut uint64
+	Dropped  map[string]uint64 // datagrams and frames not taken, by reason
 }
 
 // Status returns a snapshot.
 func (o *Overlay) Status(ctx context.Context) (s Status, err error) {
 	s.Dropped = o.sock.Dropped()
+	s.BytesIn, s.BytesOut = o.sock.Traffic()
 	s.Dropped["probe"] = o.badProbes.Load()
 	s.Dropped["frame"] = o.badFrames.Load()
 	s.Dropped["link"] = o.refused.Load()

@@ -134,6 +134,7 @@ func (f *flow) report() {
 		select {
 		case <-first:
 			first = nil
+			f.hub.loop.Do(f.hub.ctx, func(now time.Time) { f.hub.m.MediaHeard(now, f.id) })
 			f.hub.emit(CallMedia{f.call})
 		case now := <-timer.C:
 			f.recvMu.Lock()

@@ -70,9 +70,16 @@ type incomingEvent struct {
 
 func (incomingEvent) name() string { return "incoming" }
 func (e incomingEvent) text() string {
-	// The name is the caller's own word: quoted, so that it cannot move the
-	// cursor or look like a line of ours.
-	return fmt.Sprintf("call from %s, who says to be %q: answer or reject", e.Peer, e.Name)
+	return fmt.Sprintf("call from %s%s: answer or reject", e.Peer, saysToBe(e.Name))
+}
+
+// saysToBe shows a name that is somebody's own word: quoted, so that it cannot
+// move the cursor or look like a line of ours.
+func saysToBe(name string) string {
+	if name == "" {
+		return ""
+	}
+	return fmt.Sprintf(", who says to be %q", name)
 }
 
 type ringingEvent struct {

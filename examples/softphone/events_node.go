@@ -17,7 +17,7 @@ type missedEvent struct {
 
 func (missedEvent) name() string { return "missed" }
 func (e missedEvent) text() string {
-	return fmt.Sprintf("missed a call from %s, who says to be %q", e.Peer, e.Name)
+	return fmt.Sprintf("missed a call from %s%s", e.Peer, saysToBe(e.Name))
 }
 
 // statusEvent has all fields of the contract; what belongs to capabilities
@@ -39,7 +39,7 @@ type statusEvent struct {
 
 func statusOf(s p2pos.Status) statusEvent {
 	e := statusEvent{
-		Links: s.Links, LinksByClass: map[string]int{}, Dropped: s.Dropped,
+		Links: s.Links, LinksByClass: map[string]int{}, BytesIn: s.BytesIn, BytesOut: s.BytesOut, Dropped: s.Dropped,
 		Goroutines: s.Goroutines, HeapBytes: s.Heap, full: s.String(),
 	}
 	if e.Dropped == nil {

@@ -48,3 +48,13 @@ func (s *Socket) Dropped() map[string]uint64 {
 	}
 	return m
 }
+
+// Traffic returns the bytes of UDP payload that came in and went out since
+// Open, of whatever kind.
+func (s *Socket) Traffic() (received, sent uint64) {
+	for _, l := range s.locals {
+		received += l.received.Load()
+		sent += l.sent.Load()
+	}
+	return received, sent
+}

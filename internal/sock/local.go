@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -42,6 +43,8 @@ type local struct {
 	udp   *net.UDPConn // conn, when it is one
 	addr  netip.AddrPort
 
+	received, sent atomic.Uint64 // bytes of payload
+
 	mu           sync.Mutex
 	destinations map[netip.AddrPort]*net.UDPAddr // for conns other than *net.UDPConn
 }
@@ -69,6 +72,7 @@ func (l *local) write(to netip.AddrPort, b []byte) error {
 	if err != nil {
 		return fmt.Errorf("sock: write to %v: %w", to, err)
 	}
+	l.sent.Add(uint64(len(b)))
 	return nil
 }
 
@@ -108,6 +112,7 @@ func (s *Socket) read(l *local) {
 		from, err := l.readInto(buf)
 		if err == nil {
 			failures = 0
+			l.received.Add(uint64(buf.n))
 			if s.receive(Path{l.index, from}, buf) {
 				buf = s.pool.get()
 			}
