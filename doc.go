@@ -8,7 +8,7 @@
 // identity (a key on disk) and makes tickets, texts that say how to ring it:
 //
 //	n, err := p2pos.New(p2pos.Config{})
-//	ticket, err := n.Ticket(ctx, 24*time.Hour) // hand it to a friend
+//	ticket, err := n.Ticket(24 * time.Hour) // hand it to a friend
 //
 // The friend rings, both read and write encoded Opus frames:
 //

@@ -47,7 +47,7 @@ func Example() {
 		}
 	}()
 
-	ticket, err := bob.Ticket(ctx, time.Hour)
+	ticket, err := bob.Ticket(time.Hour)
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -106,7 +106,7 @@ func ExampleNode_Events() {
 	defer ann.Close()
 	defer bob.Close()
 	events := bob.Events(ctx)
-	ticket, err := bob.Ticket(ctx, time.Hour)
+	ticket, err := bob.Ticket(time.Hour)
 	if err != nil {
 		log.Fatal(err)
 	}

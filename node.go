@@ -99,7 +99,11 @@ func newNode(cfg Config, conns []net.PacketConn) (*Node, error) {
 		n.log.Warn("identity", "err", w)
 	}
 	n.ctx, n.cancel = context.WithCancel(context.Background())
-	hc := session.Config{Self: dev, Name: cfg.Name, Logger: n.log}
+	hc := session.Config{
+		Self: dev, Name: cfg.Name, Logger: n.log,
+		// What every Opus decoder can take.
+		Calls: session.Options{Capabilities: session.CapDTX | session.CapFEC},
+	}
 	if cfg.Policy != nil {
 		hc.Allow = n.allow
 	}
@@ -138,12 +142,13 @@ func (n *Node) NodeID() identity.NodeID { return n.ov.Node() }
 // Ticket returns a text that lets its holder find and ring this node for the
 // given time, at most about a hundred years. It names where the node is now,
 // and some neighbours that can introduce it; it works as long as one of these
-// still holds. Errors: net.ErrClosed, ctx's.
-func (n *Node) Ticket(ctx context.Context, valid time.Duration) (string, error) {
+// still holds. It does no I/O on the network. Errors: a time that is not
+// positive, net.ErrClosed.
+func (n *Node) Ticket(valid time.Duration) (string, error) {
 	if valid <= 0 {
 		return "", fmt.Errorf("p2pos: a ticket that is valid for %v", valid)
 	}
-	own, introducers, err := n.ov.Addresses(ctx, identity.MaxTicketIntroducers)
+	own, introducers, err := n.ov.Addresses(n.ctx, identity.MaxTicketIntroducers)
 	if err != nil {
 		return "", n.closing(err)
 	}

@@ -48,7 +48,7 @@ func testNode(t testing.TB, name string, cfg Config) *Node {
 
 func mustTicket(t testing.TB, n *Node) string {
 	t.Helper()
-	text, err := n.Ticket(t.Context(), time.Hour)
+	text, err := n.Ticket(time.Hour)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -258,7 +258,7 @@ func TestClose(t *testing.T) {
 	if _, err := a.Call(t.Context(), ticket, nil); !errors.Is(err, net.ErrClosed) {
 		t.Errorf("Call: %v", err)
 	}
-	if _, err := a.Ticket(t.Context(), time.Hour); !errors.Is(err, net.ErrClosed) {
+	if _, err := a.Ticket(time.Hour); !errors.Is(err, net.ErrClosed) {
 		t.Errorf("Ticket: %v", err)
 	}
 	if err := a.Join(t.Context()); !errors.Is(err, net.ErrClosed) {

@@ -98,7 +98,7 @@ func (s *sim) nodeOn(name string, cfg Config, conns ...net.PacketConn) *Node {
 
 func (s *sim) ticket(n *Node) string {
 	s.t.Helper()
-	text, err := n.Ticket(s.t.Context(), time.Hour)
+	text, err := n.Ticket(time.Hour)
 	if err != nil {
 		s.t.Fatal(err)
 	}

@@ -154,7 +154,7 @@ func join(ctx context.Context, n *network, a, b *party) error {
 func connect(talking context.Context, s *screen, a, b *party) error {
 	ctx, cancel := context.WithTimeout(talking, setupTime)
 	defer cancel()
-	ticket, err := b.node.Ticket(ctx, time.Hour)
+	ticket, err := b.node.Ticket(time.Hour)
 	if err != nil {
 		return fmt.Errorf("b could not make a ticket: %w", err)
 	}

@@ -33,7 +33,7 @@ func main() {
 	ctx, node := context.Background(), must(p2pos.New(p2pos.Config{Dir: dir()}))
 	defer node.Shutdown(ctx)
 	if len(os.Args) < 2 {
-		fmt.Println("go run ./examples/hello", must(node.Ticket(ctx, 24*time.Hour)))
+		fmt.Println("go run ./examples/hello", must(node.Ticket(24*time.Hour)))
 		for call := range node.Incoming(ctx) {
 			talk(ctx, call, call.Answer())
 		}

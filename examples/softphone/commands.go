@@ -95,7 +95,7 @@ func (p *phone) obey(ctx context.Context, verb, arg string, at time.Time) error 
 func (p *phone) ticket(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, answerTime)
 	defer cancel()
-	text, err := p.node.Ticket(ctx, ticketLife)
+	text, err := p.node.Ticket(ticketLife)
 	if err != nil {
 		return err
 	}
