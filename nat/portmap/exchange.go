@@ -43,8 +43,7 @@ func (s *session) exchange(ctx context.Context, req []byte, accept func(pcpRespo
 		return pcpResponse{}, err
 	}
 	defer conn.Close()
-	stop := context.AfterFunc(ctx, func() { conn.SetReadDeadline(time.Unix(1, 0)) })
-	defer stop()
+	defer atEnd(ctx, func() { conn.SetReadDeadline(time.Unix(1, 0)) })()
 
 	buf := make([]byte, pcpMax+1)
 	wait := firstResend

@@ -41,8 +41,7 @@ func (d *igd) search(ctx context.Context) ([]*url.URL, error) {
 		return nil, fmt.Errorf("portmap: socket for the search: %w", err)
 	}
 	defer conn.Close()
-	stop := context.AfterFunc(ctx, func() { conn.SetReadDeadline(time.Unix(1, 0)) })
-	defer stop()
+	defer atEnd(ctx, func() { conn.SetReadDeadline(time.Unix(1, 0)) })()
 
 	var places []*url.URL
 	buf := make([]byte, maxSSDP+1)
@@ -128,7 +127,7 @@ func (d *igd) describe(ctx context.Context, at *url.URL) (*goupnp.RootDevice, er
 	}
 	resp, err := d.http.Do(req)
 	if err != nil {
-		return nil, fmt.Errorf("portmap: description: %w", err)
+		return nil, late(fmt.Errorf("portmap: description: %w", err))
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
@@ -136,7 +135,7 @@ func (d *igd) describe(ctx context.Context, at *url.URL) (*goupnp.RootDevice, er
 	}
 	body, err := io.ReadAll(resp.Body)
 	if err != nil {
-		return nil, fmt.Errorf("portmap: description: %w", err)
+		return nil, late(fmt.Errorf("portmap: description: %w", err))
 	}
 	root, err := parseDescription(body, at)
 	if err != nil {

@@ -109,8 +109,7 @@ func (s *session) listen(out chan<- heard) {
 		return
 	}
 	defer conn.Close()
-	stop := context.AfterFunc(s.ctx, func() { conn.Close() })
-	defer stop()
+	defer atEnd(s.ctx, func() { conn.Close() })()
 	buf := make([]byte, pcpMax+1)
 	for {
 		n, from, err := conn.ReadFromUDPAddrPort(buf)
@@ -129,6 +128,21 @@ func (s *session) listen(out chan<- heard) {
 		select {
 		case out <- heard{s, a}:
 		default: // the loop has enough of them
+		}
+	}
+}
+
+// atEnd calls f when ctx ends, unless it is stopped before. When stop returns,
+// f doesn't run any more.
+func atEnd(ctx context.Context, f func()) (stop func()) {
+	done := make(chan struct{})
+	call := context.AfterFunc(ctx, func() {
+		defer close(done)
+		f()
+	})
+	return func() {
+		if !call() {
+			<-done
 		}
 	}
 }

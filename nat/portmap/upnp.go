@@ -331,11 +331,17 @@ func (d *igd) fault(err error) error {
 		return nil
 	case errors.As(err, &f):
 		return &RefusedError{UPnP, f.Detail.UPnPError.Errorcode, clip(f.Detail.UPnPError.ErrorDescription)}
-	case isTimeout(err), errors.Is(err, context.DeadlineExceeded):
-		return fmt.Errorf("%w: UPnP action: %w", ErrNoAnswer, err)
 	default:
-		return fmt.Errorf("portmap: UPnP action: %w", err)
+		return late(fmt.Errorf("portmap: UPnP action: %w", err))
 	}
+}
+
+// late makes a timeout recognizable as silence.
+func late(err error) error {
+	if isTimeout(err) || errors.Is(err, context.DeadlineExceeded) {
+		return fmt.Errorf("%w: %w", ErrNoAnswer, err)
+	}
+	return err
 }
 
 // code returns the code of a refusal, 0 of anything else.
