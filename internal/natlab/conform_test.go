@@ -169,7 +169,7 @@ func (r *rig) hairpin(h *Host, want Traits) {
 // ipv6 looks at the site's IPv6: no translation, and the filter.
 func (r *rig) ipv6(h *Host, want Traits) {
 	r.Helper()
-	x, y, c := r.listen(r.x, "udp6", 3478), r.listen(r.y, "udp6", 3478), r.listen(h, "udp6", 0)
+	x, y, c := r.listen(r.x, "udp6", 0), r.listen(r.y, "udp6", 0), r.listen(h, "udp6", 0)
 	if m := r.observe(c, x); m != c.at {
 		r.Errorf("%v outside is %v", c.at, m)
 	}
@@ -179,6 +179,14 @@ func (r *rig) ipv6(h *Host, want Traits) {
 	if got := r.reaches(y, c.at, c, x); got != (want.IPv6 == OpenIPv6) {
 		r.Errorf("another host reaches in by IPv6: %v", got)
 	}
+}
+
+// TestRoutedIPv6: IPv6 without a filter, beside a NAT of either sort.
+func TestRoutedIPv6(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.ipv6(r.Build("kernel", Spec{Kernel: &Kernel{}, IPv6: OpenIPv6}), Traits{IPv6: OpenIPv6})
+	r.ipv6(r.Build("box", Spec{Box: EIMRandom.Spec().Box, IPv6: OpenIPv6}), Traits{IPv6: OpenIPv6})
 }
 
 // noUDP sends datagrams, then lets TCP through the same gateway and a datagram

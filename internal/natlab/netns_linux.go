@@ -244,5 +244,8 @@ var obstacle = sync.OnceValue(func() string {
 	if err := n.flush(); err != nil {
 		return err.Error()
 	}
+	if _, err := n.number("ipv6/conf/all/accept_dad"); err != nil {
+		return "the kernel has no IPv6: " + err.Error()
+	}
 	return ""
 })

@@ -69,7 +69,7 @@ func (s *Site) openTUN(n *netns, addrs ...string) {
 	s.tun, s.edge = f, n
 	lines := []string{fmt.Sprintf("link set wan0 up mtu %d txqueuelen %d", mtu, tunQueue)}
 	for _, a := range addrs {
-		lines = append(lines, "addr add "+a+" dev wan0")
+		lines = append(lines, "addr add "+a+" dev wan0 nodad")
 	}
 	s.lab.must(n.ip(append(lines, "route add 0.0.0.0/0 dev wan0", "route add ::/0 dev wan0")...))
 }
@@ -94,9 +94,10 @@ func (s *Site) buildGateway() {
 	s.home = l.forwarder()
 	lan := []string{"link add lan0 type bridge", "link set lan0 up", "addr add " + inside(s.n, 1).String() + "/24 dev lan0"}
 	if s.spec.IPv6 != NoIPv6 {
-		lan = append(lan, "addr add "+six(s.n, 1, 1).String()+"/64 dev lan0")
+		lan = append(lan, "addr add "+six(s.n, 1, 1).String()+"/64 dev lan0 nodad")
 	}
 	l.must(s.home.ip(lan...))
+	l.eager(s.home, "lan0")
 
 	public := s.Addr().String() + "/24"
 	switch {
@@ -109,6 +110,8 @@ func (s *Site) buildGateway() {
 		l.must(s.home.ip(
 			"link set wan0 up", "addr add "+carrier(s.n, 2).String()+"/24 dev wan0",
 			"route add default via "+carrier(s.n, 1).String()))
+		l.eager(edge, "lan0")
+		l.eager(s.home, "wan0")
 	case s.spec.Home != nil:
 		s.openTUN(s.home, carrier(s.n, 2).String()+"/24")
 	case s.spec.Box != nil:
@@ -193,8 +196,9 @@ func (s *Site) Host(name string) *Host {
 	}
 	if s.spec.IPv6 != NoIPv6 {
 		h.six = six(s.n, 1, id)
-		lines = append(lines, "addr add "+h.six.String()+"/64 dev eth0", "route add ::/0 via "+six(s.n, 1, 1).String())
+		lines = append(lines, "addr add "+h.six.String()+"/64 dev eth0 nodad", "route add ::/0 via "+six(s.n, 1, 1).String())
 	}
 	s.lab.must(h.ns.ip(lines...))
+	s.lab.eager(h.ns, "eth0")
 	return h
 }

@@ -37,8 +37,8 @@ type Kernel struct {
 	AcceptInput bool
 
 	// Life of a UDP entry without and with an answer, in whole seconds; 0 =
-	// the kernel's 30 s and 120 s. Since Linux 4.20 the second one holds only for
-	// what is sent more than 2 s after the entry was made.
+	// the kernel's 30 s and 120 s. The kernel gives the second one only to an
+	// entry that is answered and still in use 2 s after it was made.
 	Unreplied, Replied time.Duration
 }
 
