@@ -1,0 +1,288 @@
+// SPDX-License-Identifier: AGPL-3.0-only OR LicenseRef-P2POS-Commercial
+
+package nat
+
+import (
+	"net/netip"
+	"time"
+)
+
+// Trust says why packets may go to an address.
+type Trust uint8
+
+// The degrees of trust.
+const (
+	Stranger   Trust = iota // a peer named it: 3 packets
+	Remembered              // we had a link there: 240 packets in ten minutes
+	Attested                // introducers see the peer there now: 1,500
+)
+
+// String returns the word.
+func (t Trust) String() string {
+	switch t {
+	case Remembered:
+		return "remembered"
+	case Attested:
+		return "attested"
+	}
+	return "stranger"
+}
+
+const (
+	// flowsPerSecond and flowBurst allow 500 new flows a second for three
+	// seconds, flowRefill then 30 a second: a household's router tracks each,
+	// and cheap ones have been seen to crash.
+	flowsPerSecond = 500
+	flowBurst      = 3 * flowsPerSecond
+	flowRefill     = time.Second / 30
+	// rollsPerSecond bounds a rolling search, which may go on for long.
+	rollsPerSecond = 30
+
+	// packetsWindow and the numbers of packets to one address in it.
+	packetsWindow     = 10 * time.Minute
+	packetsAttested   = 1500
+	packetsRemembered = 240 // finds one of 8 ports of 512 97 times in 100, and hurts nobody who lives there now
+	packetsStranger   = 3
+
+	// maxAddresses bounds the addresses counted; more are refused. 64 punches
+	// in ten minutes are more than people make calls.
+	maxAddresses = 64
+	// windowParts cut the window: an old part is forgotten as a whole, so that
+	// the count is never too low.
+	windowParts = 10
+)
+
+// Budget is what all punches of a node together may cost the household's NAT
+// and the addresses written to. Every packet of every Puncher is taken from it
+// first. It is a pure rule: no clock, and one goroutine at a time.
+type Budget struct {
+	base    time.Time // durations below are since then
+	flows   spread    // new flows, in any second
+	rolls   spread    // a rolling search's
+	burst   bucket
+	addrs   []spent // at most maxAddresses
+	live    []time.Duration
+	refused [numRefusals]uint64
+	sent    uint64
+	opened  uint64
+	most    int
+}
+
+// Refusal says why a packet was not sent.
+type Refusal uint8
+
+// The refusals.
+const (
+	NotRefused   Refusal = iota
+	TooManyFlows         // new flows in a second, or in the burst
+	AddressSpent         // the address has had all that it may get
+	TooManyAddrs         // more addresses at a time than are counted
+	ShareSpent           // mappings held reach our share of the block
+	TooManyRolls         // a rolling search is at its pace
+	numRefusals  = iota
+)
+
+// String returns the reason in a few words.
+func (r Refusal) String() string {
+	names := [...]string{"", "new flows", "address spent", "addresses", "share of block", "rolling pace"}
+	if int(r) < len(names) {
+		return names[r]
+	}
+	return "unknown"
+}
+
+// NewBudget returns a budget nothing is taken from yet.
+func NewBudget(now time.Time) *Budget {
+	return &Budget{
+		base:  now,
+		flows: spread{ring: make([]time.Duration, flowsPerSecond)},
+		rolls: spread{ring: make([]time.Duration, rollsPerSecond)},
+		burst: bucket{burst: flowBurst, refill: flowRefill},
+		addrs: make([]spent, 0, maxAddresses),
+		live:  make([]time.Duration, 0, maxLive),
+	}
+}
+
+// ask is what one packet takes.
+type ask struct {
+	to      netip.Addr
+	trust   Trust
+	flow    bool          // the first packet from its socket to its destination
+	rolling bool          // beside a relayed call: paced, and not counted for the address
+	mapping time.Duration // > 0: a new mapping of ours that lasts so long
+	live    int           // at most so many mappings, standing ones included
+	stand   int           // standing ones
+}
+
+// take takes a packet from the budget, or says why not and when to ask again;
+// zero is not in the foreseeable future.
+func (b *Budget) take(now time.Time, a ask) (Refusal, time.Time) {
+	t := now.Sub(b.base)
+	r, at := b.check(now, t, a)
+	if r != NotRefused {
+		b.refused[r]++
+		if at == 0 {
+			return r, time.Time{}
+		}
+		return r, b.base.Add(at)
+	}
+	b.sent++
+	if a.flow {
+		b.flows.add(t)
+		b.burst.take(now)
+	}
+	if a.rolling {
+		b.rolls.add(t)
+	} else {
+		b.address(t, a.to).add(t)
+	}
+	if a.mapping > 0 {
+		b.opened++
+		b.push(t + a.mapping)
+		b.most = max(b.most, len(b.live))
+	}
+	return NotRefused, time.Time{}
+}
+
+// check decides; it changes nothing but what time has made void.
+func (b *Budget) check(now time.Time, t time.Duration, a ask) (Refusal, time.Duration) {
+	if a.flow {
+		if at := b.flows.free(t); at > t {
+			return TooManyFlows, at
+		}
+		if at, ok := b.burst.left(now); !ok {
+			return TooManyFlows, at.Sub(b.base)
+		}
+	}
+	if a.rolling {
+		if at := b.rolls.free(t); at > t {
+			return TooManyRolls, at
+		}
+	} else {
+		s := b.address(t, a.to)
+		if s == nil {
+			return TooManyAddrs, 0
+		}
+		if s.count() >= a.trust.packets() {
+			return AddressSpent, 0
+		}
+	}
+	if a.mapping > 0 {
+		b.expire(t)
+		if len(b.live)+a.stand >= min(a.live, maxLive) {
+			if len(b.live) == 0 {
+				return ShareSpent, 0
+			}
+			return ShareSpent, b.live[0]
+		}
+	}
+	return NotRefused, 0
+}
+
+func (t Trust) packets() int {
+	switch t {
+	case Attested:
+		return packetsAttested
+	case Remembered:
+		return packetsRemembered
+	}
+	return packetsStranger
+}
+
+// BudgetUse is what a Budget shows: all of it since the start, but Live.
+type BudgetUse struct {
+	Packets  uint64 // sent by punches
+	Mappings uint64 // opened on our NAT
+	Live     int    // of them, as of the last packet
+	MostLive int
+	Refused  [numRefusals]uint64 // by Refusal
+}
+
+// Use returns what was used so far.
+func (b *Budget) Use() BudgetUse {
+	return BudgetUse{Packets: b.sent, Mappings: b.opened, Live: len(b.live), MostLive: b.most, Refused: b.refused}
+}
+
+// spread allows as many events in any second as its ring has places.
+type spread struct {
+	ring []time.Duration // the last events, oldest at next
+	next int
+	full bool
+}
+
+// free returns when the next event may be.
+func (s *spread) free(now time.Duration) time.Duration {
+	if !s.full {
+		return now
+	}
+	return max(now, s.ring[s.next]+time.Second)
+}
+
+func (s *spread) add(now time.Duration) {
+	s.ring[s.next] = now
+	if s.next++; s.next == len(s.ring) {
+		s.next, s.full = 0, true
+	}
+}
+
+// left reports whether take would take a token now, and else when.
+func (b *bucket) left(now time.Time) (time.Time, bool) {
+	c := *b
+	if c.take(now) {
+		return now, true
+	}
+	return c.at.Add(c.refill), false
+}
+
+// spent counts the packets to one address.
+type spent struct {
+	addr  netip.Addr
+	part  int64 // number of the newest part
+	parts [windowParts + 1]uint16
+}
+
+const partLen = packetsWindow / windowParts
+
+// address returns the count of addr, a new one if there is room.
+func (b *Budget) address(t time.Duration, addr netip.Addr) *spent {
+	part := int64(t / partLen)
+	free := -1
+	for i := range b.addrs {
+		s := &b.addrs[i]
+		if s.addr == addr {
+			s.turn(part)
+			return s
+		}
+		if s.part+windowParts < part {
+			free = i
+		}
+	}
+	switch {
+	case free >= 0:
+	case len(b.addrs) < maxAddresses:
+		free = len(b.addrs)
+		b.addrs = b.addrs[:free+1]
+	default:
+		return nil
+	}
+	b.addrs[free] = spent{addr: addr, part: part}
+	return &b.addrs[free]
+}
+
+// turn forgets parts that are out of the window.
+func (s *spent) turn(part int64) {
+	for n := min(part-s.part, windowParts+1); n > 0; n-- {
+		copy(s.parts[1:], s.parts[:windowParts])
+		s.parts[0] = 0
+	}
+	s.part = max(s.part, part)
+}
+
+func (s *spent) add(time.Duration) { s.parts[0]++ }
+
+func (s *spent) count() (n int) {
+	for _, p := range s.parts {
+		n += int(p)
+	}
+	return n
+}
