@@ -40,10 +40,18 @@ type ask struct {
 	q       question
 	base    nat.Cred                 // see pairCred
 	links   map[identity.NodeID]bool // whom it was put to: true = no answer yet
+	replies map[identity.NodeID]int
 	expires time.Time
 	found   chan *Peer
 	seen    int // nodes tried so far
 	open    int // links to hear from and nodes being tried; 0 ends the question
+}
+
+// awaits says whether a reply from node is welcome: it was asked, and an
+// identity has few devices.
+func (a *ask) awaits(node identity.NodeID) bool {
+	_, asked := a.links[node]
+	return asked && a.replies[node] < maxPerTag
 }
 
 // done tells the asker what became of one link or node. The channel has room
@@ -78,10 +86,10 @@ func (c *core) ask(now time.Time, t Target, via *Peer, found chan *Peer) uint32 
 	if len(c.asks) == maxAsks {
 		return 0
 	}
-	a := &ask{links: make(map[identity.NodeID]bool), expires: now.Add(askLife), found: found, base: c.askCred(t.ID)}
+	a := &ask{links: make(map[identity.NodeID]bool), replies: make(map[identity.NodeID]int), expires: now.Add(askLife), found: found, base: c.askCred(t.ID)}
 	tg := tag(identity.ReachTag(t.Secret, t.ID, identity.Hour(now)))
 	var err error
-	if a.q, err = sealQuestion(t.Secret, tg, c.offer(now, a.base)); err != nil {
+	if a.q, err = sealQuestion(c.o.key, t.Secret, tg, c.offer(now, a.base)); err != nil {
 		c.o.log.Warn("question not made", "err", err)
 		return 0
 	}
@@ -146,7 +154,7 @@ func (c *core) introduced(now time.Time, l *Link, in introduction) {
 		return
 	}
 	p.state.refs-- // expires holds it
-	reply, err := sealReply(theirs.Reply, in.offer, c.offer(now, p.mine))
+	reply, err := sealReply(c.o.key, theirs.Reply, in.offer, c.offer(now, p.mine))
 	if err != nil {
 		refuse("bad reply key")
 		return
@@ -159,6 +167,7 @@ func (c *core) introduced(now time.Time, l *Link, in introduction) {
 
 // answered takes the reply to one of our questions.
 func (c *core) answered(now time.Time, l *Link, a *ask, in introduction) {
+	a.replies[l.peer.node]++
 	first := a.links[l.peer.node]
 	a.links[l.peer.node] = false
 	if !first {

@@ -62,8 +62,11 @@ func (c *core) Advance(now time.Time) {
 			s.paths.Advance(now)
 		}
 		switch {
-		case !s.linked && s.refs == 0 && !s.expires.IsZero() && !now.Before(s.expires):
+		case !s.linked && s.refs <= 0 && !s.expires.IsZero() && !now.Before(s.expires):
 			c.drop(p)
+		case !s.redialAt.IsZero() && !now.Before(s.redialAt):
+			s.redialAt, s.wait = now.Add(s.wait), min(2*s.wait, redialMost)
+			c.redial(p)
 		case !s.down.IsZero() && now.Sub(s.down) >= deadAfter:
 			if l := p.link.Load(); l != nil {
 				l.close(codeBye, "no path")
@@ -97,9 +100,10 @@ func (c *core) Deadline() time.Time {
 		if s.media {
 			d = earlier(d, s.heard.Add(mediaTick))
 		}
-		if !s.linked {
+		if !s.linked && s.refs <= 0 {
 			d = earlier(d, s.expires)
 		}
+		d = earlier(d, s.redialAt)
 		if !s.down.IsZero() {
 			d = earlier(d, s.down.Add(deadAfter))
 		}
@@ -235,14 +239,15 @@ func (c *core) hearMedia(now time.Time, p *Peer) {
 	if now.Sub(s.heard) < mediaTick {
 		return
 	}
+	before := s.heard
 	s.heard = now
 	if s.paths == nil {
 		return
 	}
-	if at := p.sock.Heard(s.active); !at.IsZero() && now.Sub(at) <= mediaTick {
-		s.paths.Heard(now, s.active)
-	}
 	for _, q := range s.paths.Snapshot() {
+		if at := p.sock.Heard(q.Path); at.After(before) {
+			s.paths.Heard(now, q.Path)
+		}
 		if q.Path == s.active {
 			i := p.Path()
 			i.RTT = q.RTT
@@ -269,6 +274,9 @@ func (c *core) socketDown(now time.Time, local int) {
 
 // seenAt notes the outside address that a peer reports.
 func (c *core) seenAt(p *Peer, local int, a netip.AddrPort) {
+	if far := p.state.active.Remote.Addr(); inside(a.Addr()) && !inside(far) {
+		return // nobody out there can see us at an address of our own household
+	}
 	i := 0
 	if a.Addr().Is6() {
 		i = 1
@@ -276,33 +284,41 @@ func (c *core) seenAt(p *Peer, local int, a netip.AddrPort) {
 	p.state.outside[i] = outside{local, a}
 }
 
+// inside says whether an address means something in one household or company
+// only.
+func inside(a netip.Addr) bool {
+	return a.IsPrivate() || a.IsLoopback() || a.IsLinkLocalUnicast() || a.IsUnspecified() || a.IsMulticast()
+}
+
 // addresses returns where others may reach this node, best first: what most
-// peers see, then the interfaces' own addresses.
+// networks that peers are in see, then the interfaces' own addresses. A peer
+// can say what it likes, so each network has one voice for an address, and
+// outside addresses never push the interfaces' own out.
 func (c *core) addresses() []netip.AddrPort {
-	votes := make(map[netip.AddrPort]int)
+	voices := make(map[netip.AddrPort][]netip.Prefix)
 	for _, p := range c.order {
+		from := origin(p.state.active.Remote.Addr())
 		for _, o := range p.state.outside {
-			if o.addr.IsValid() {
-				votes[o.addr]++
+			if o.addr.IsValid() && from.IsValid() && !slices.Contains(voices[o.addr], from) {
+				voices[o.addr] = append(voices[o.addr], from)
 			}
 		}
 	}
-	out := make([]netip.AddrPort, 0, maxCandidates)
-	for a := range votes {
-		out = append(out, a)
+	hosts := c.o.hosts()
+	var out []netip.AddrPort
+	for a := range voices {
+		if !slices.Contains(hosts, a) {
+			out = append(out, a)
+		}
 	}
 	slices.SortFunc(out, func(a, b netip.AddrPort) int {
-		return cmp.Or(cmp.Compare(votes[b], votes[a]), a.Compare(b))
+		return cmp.Or(cmp.Compare(len(voices[b]), len(voices[a])), a.Compare(b))
 	})
 	if len(out) > maxOutside {
 		out = out[:maxOutside]
 	}
-	for _, a := range c.o.hosts() {
-		if !slices.Contains(out, a) && len(out) < maxCandidates {
-			out = append(out, a)
-		}
-	}
-	return out
+	out = append(out, hosts...)
+	return out[:min(len(out), maxCandidates)]
 }
 
 // maxOutside bounds how many outside addresses are offered: behind an

@@ -107,22 +107,38 @@ func (o *Overlay) accept() {
 		if err != nil {
 			return
 		}
-		select {
-		case o.shaking <- struct{}{}:
-		default:
-			o.refused.Add(1)
-			conn.CloseWithError(codeRefused, "busy")
-			continue
-		}
 		if !o.tasks.run(func() { o.welcome(conn) }) {
 			conn.CloseWithError(codeBye, "closing")
 		}
 	}
 }
 
+// arrivalKey finds an arrival in a connection's context.
+type arrivalKey struct{}
+
+var errBusy = errors.New("overlay: too many handshakes")
+
+// arrive is asked by quic-go before it keeps any state for a newcomer.
+func (o *Overlay) arrive(ctx context.Context, info *quic.ClientInfo) (context.Context, error) {
+	sp := o.sock.PeerAt(info.RemoteAddr)
+	if sp == nil {
+		return ctx, errBusy
+	}
+	via, _, _ := sp.Route()
+	place := o.arrivals.take(via.Remote.Addr())
+	if place == nil {
+		o.refused.Add(1)
+		return ctx, errBusy
+	}
+	context.AfterFunc(ctx, place.done)
+	return context.WithValue(ctx, arrivalKey{}, place), nil
+}
+
 // welcome runs the listener's side of a link handshake.
 func (o *Overlay) welcome(conn *quic.Conn) {
-	defer func() { <-o.shaking }()
+	if place, ok := conn.Context().Value(arrivalKey{}).(*arrival); ok {
+		defer place.done()
+	}
 	sp := o.sock.PeerAt(conn.RemoteAddr())
 	if sp == nil { // expired while quic-go was shaking hands
 		conn.CloseWithError(codeRefused, "too slow")

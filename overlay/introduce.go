@@ -26,9 +26,10 @@ type introducer struct {
 }
 
 type registrant struct {
-	tags   []tag
-	tokens float64 // introductions this peer may still ask for
-	filled time.Time
+	tags    []tag
+	carried int     // questions of this peer on their way
+	tokens  float64 // introductions this peer may still ask for
+	filled  time.Time
 }
 
 // carried is an introduction on its way: the answer goes back to asker.
@@ -47,6 +48,9 @@ const (
 	// maxCarried bounds introductions on their way at one time: a second of
 	// askAll at full rate on 100 links.
 	maxCarried = 1024
+	// maxPerAsker of them may be one node's: a burst to a person of five
+	// devices is 100, and the others still find room.
+	maxPerAsker = 100
 	// introductionLife is how long a target may take: a sleeping phone's
 	// radio needs two seconds, the asker has given up after ten.
 	introductionLife = 10 * time.Second
@@ -87,10 +91,19 @@ func (m *introducer) register(now time.Time, from identity.NodeID, tags []tag) {
 		if len(p.tags) == maxTags {
 			break
 		}
-		if ids := m.byTag[t]; len(ids) < maxPerTag && !slices.Contains(ids, from) {
-			m.byTag[t] = append(ids, from)
-			p.tags = append(p.tags, t)
+		ids := m.byTag[t]
+		if slices.Contains(ids, from) {
+			continue
 		}
+		if len(ids) == maxPerTag {
+			// The newest stay: who squats on a tag can be outlived, and a
+			// device that is there registers again and again.
+			old := m.peers[ids[0]]
+			old.tags = slices.DeleteFunc(old.tags, func(o tag) bool { return o == t })
+			ids = ids[1:]
+		}
+		m.byTag[t] = append(ids, from)
+		p.tags = append(p.tags, t)
 	}
 }
 
@@ -112,7 +125,13 @@ func (m *introducer) forget(id identity.NodeID) {
 		m.unregister(id, p)
 		delete(m.peers, id)
 	}
-	m.pending = slices.DeleteFunc(m.pending, func(c carried) bool { return c.asker == id || c.target == id })
+	m.pending = slices.DeleteFunc(m.pending, func(c carried) bool {
+		if c.asker != id && c.target != id {
+			return false
+		}
+		m.settled(c)
+		return true
+	})
 }
 
 // introduce carries a question to everybody registered under its tag. When
@@ -130,9 +149,10 @@ func (m *introducer) introduce(now time.Time, from identity.NodeID, seen netip.A
 	group := m.seq + 1
 	var targets int
 	for _, id := range m.byTag[in.tag] {
-		if id == from || len(m.pending) == maxCarried {
+		if id == from || len(m.pending) == maxCarried || p.carried == maxPerAsker {
 			continue
 		}
+		p.carried++
 		m.seq++
 		targets++
 		m.pending = append(m.pending, carried{
@@ -157,6 +177,7 @@ func (m *introducer) reply(from identity.NodeID, seen netip.AddrPort, in introdu
 		return toSend{}, false
 	}
 	c := m.pending[i]
+	m.settled(c)
 	m.pending = slices.Delete(m.pending, i, i+1)
 	if len(in.offer) == 0 && slices.ContainsFunc(m.pending, func(o carried) bool { return o.group == c.group }) {
 		return toSend{}, false
@@ -165,10 +186,20 @@ func (m *introducer) reply(from identity.NodeID, seen netip.AddrPort, in introdu
 	return toSend{c.asker, frameReply, back.append(nil, false)}, true
 }
 
+// settled takes an introduction off its asker's account.
+func (m *introducer) settled(c carried) {
+	if p := m.peers[c.asker]; p != nil {
+		p.carried--
+	}
+}
+
 func (m *introducer) advance(now time.Time) {
 	i := slices.IndexFunc(m.pending, func(c carried) bool { return now.Before(c.expires) })
 	if i < 0 {
 		i = len(m.pending)
+	}
+	for _, c := range m.pending[:i] {
+		m.settled(c)
 	}
 	m.pending = slices.Delete(m.pending, 0, i)
 }

@@ -18,8 +18,10 @@ import (
 )
 
 const (
-	// handshakeTime bounds the two HELLOs after TLS is done.
+	// handshakeTime bounds the two HELLOs after TLS is done, busyTime while
+	// many wait: that is two round trips around the world.
 	handshakeTime = 5 * time.Second
+	busyTime      = 1200 * time.Millisecond
 	// maxQueued frames wait for one link: a ring with its answer is four, a
 	// burst of introductions twenty.
 	maxQueued = 256
@@ -129,7 +131,7 @@ func (l *Link) read(ctx context.Context) error {
 			return errBye
 		case frameHello:
 			return fmt.Errorf("%w: second hello", errFrame)
-		case frameCandidates, frameRegister, frameIntroduce, frameIntroduction, frameReply:
+		case frameStay, frameCandidates, frameRegister, frameIntroduce, frameIntroduction, frameReply:
 			// Waiting here is what makes a flooding peer wait.
 			if err := l.o.loop.Do(ctx, func(now time.Time) { l.o.core.frame(now, l, typ, body) }); err != nil {
 				return err
@@ -151,7 +153,11 @@ func (l *Link) close(code uint64, text string) {
 // shake runs the link handshake on a fresh QUIC connection: the dialler
 // proves the network secret, then the listener (design §4).
 func (o *Overlay) shake(ctx context.Context, conn *quic.Conn, via sock.Path, sp *sock.Peer, dialled bool) (*Link, error) {
-	ctx, cancel := context.WithTimeout(ctx, handshakeTime)
+	limit := handshakeTime
+	if !dialled && o.arrivals.count() > busyArrivals {
+		limit = busyTime
+	}
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	cs := conn.ConnectionState().TLS
 	key, err := nodeKeyOf(cs)

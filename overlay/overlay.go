@@ -52,6 +52,7 @@ type Overlay struct {
 	cfg        Config
 	log        *slog.Logger
 	public     ed25519.PublicKey
+	key        ed25519.PrivateKey
 	self       identity.NodeID
 	cert       tls.Certificate
 	networkKey [32]byte
@@ -69,15 +70,11 @@ type Overlay struct {
 	cancel  context.CancelFunc
 	once    sync.Once
 
-	shaking   chan struct{} // one token for each incoming handshake
+	arrivals  arrivals
 	badFrames atomic.Uint64
 	badProbes atomic.Uint64
 	refused   atomic.Uint64
 }
-
-// maxShaking bounds incoming handshakes at one time: each costs about 3 ms of
-// processor and 40 KiB.
-const maxShaking = 64
 
 // New opens a node's overlay with a fresh node key and starts to accept links.
 func New(cfg Config) (*Overlay, error) {
@@ -89,8 +86,8 @@ func New(cfg Config) (*Overlay, error) {
 		return nil, fmt.Errorf("overlay: node key: %w", err)
 	}
 	o := &Overlay{
-		cfg: cfg, log: cfg.Logger, public: public, self: identity.NodeIDOf(public),
-		networkKey: cfg.Network.Key(), events: newQueue(), shaking: make(chan struct{}, maxShaking),
+		cfg: cfg, log: cfg.Logger, public: public, key: key, self: identity.NodeIDOf(public),
+		networkKey: cfg.Network.Key(), events: newQueue(),
 	}
 	if o.log == nil {
 		o.log = slog.New(slog.DiscardHandler)
@@ -121,12 +118,15 @@ func New(cfg Config) (*Overlay, error) {
 			o.loop.Do(o.ctx, func(now time.Time) { o.core.socketDown(now, local) })
 		},
 	})
-	reset := quic.StatelessResetKey(cfg.ResetKey)
+	reset := quic.StatelessResetKey(resetKey(cfg.ResetKey, o.LocalAddrs(), time.Now()))
 	o.tr = &quic.Transport{
-		Conn:                o.sock.QUIC(),
-		ConnectionIDLength:  8,
-		StatelessResetKey:   &reset,
-		VerifySourceAddress: func(net.Addr) bool { return o.sock.Provisional() > retryAbove },
+		Conn:               o.sock.QUIC(),
+		ConnectionIDLength: 8,
+		StatelessResetKey:  &reset,
+		VerifySourceAddress: func(net.Addr) bool {
+			return o.sock.Provisional() > retryAbove || o.arrivals.count() > busyArrivals
+		},
+		ConnContext: o.arrive,
 	}
 	if o.ln, err = o.tr.Listen(tlsConfig(o.cert, o.self, nil), quicConfig()); err != nil {
 		o.loop.Close()

@@ -16,6 +16,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"runtime"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -56,7 +57,7 @@ func (l *lab) conn() net.PacketConn {
 	l.t.Helper()
 	var h *simnet.Host
 	l.net.Do(func(w *simnet.World) {
-		h = w.Host("h", simnet.Profile{Delay: 12500 * time.Microsecond}, netip.AddrFrom4([4]byte{45, 0, 0, byte(len(l.hosts) + 1)}))
+		h = w.Host("h", simnet.Profile{Delay: 12500 * time.Microsecond}, netip.AddrFrom4([4]byte{45, 0, byte(len(l.hosts) + 1), 1}))
 		l.hosts = append(l.hosts, h)
 	})
 	c, err := l.net.Listen(h, 4000)
@@ -211,7 +212,7 @@ func TestDialNobody(t *testing.T) {
 	inLab(t, func(t *testing.T, l *lab) {
 		a := l.node(Config{})
 		start := time.Now()
-		_, err := a.Dial(t.Context(), netip.MustParseAddrPort("45.0.0.99:4000"))
+		_, err := a.Dial(t.Context(), netip.MustParseAddrPort("45.0.99.1:4000"))
 		if !errors.Is(err, ErrUnreachable) || time.Since(start) > dialTime+time.Second {
 			t.Errorf("%v after %v", err, time.Since(start))
 		}
@@ -483,25 +484,143 @@ func TestHostileLinks(t *testing.T) {
 	}
 }
 
-// A flood of handshakes from one source stays within its bounds.
+// dialRaw opens n connections from one socket, under one node key, and leaves
+// them to then, or to their silence.
+func dialRaw(t *testing.T, l *lab, o *Overlay, n int, then func(*testing.T, *quic.Conn)) (conns []*quic.Conn, refused int) {
+	t.Helper()
+	public, key, _ := ed25519.GenerateKey(rand.Reader)
+	cert, err := nodeCertificate(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tr := &quic.Transport{Conn: l.conn()}
+	context.AfterFunc(o.ctx, func() { tr.Close(); tr.Conn.Close() })
+	for range n {
+		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+		conn, err := tr.Dial(ctx, net.UDPAddrFromAddrPort(addrOf(o)), tlsConfig(cert, identity.NodeIDOf(public), nil), quicConfig())
+		cancel()
+		if err != nil {
+			refused++
+			continue
+		}
+		conns = append(conns, conn)
+		if then != nil {
+			then(t, conn)
+		}
+	}
+	return conns, refused
+}
+
+// One source can keep only a few handshakes going, and keeps nobody out.
 func TestHandshakeFlood(t *testing.T) {
+	inLab(t, func(t *testing.T, l *lab) {
+		o, honest := l.node(Config{}), l.node(Config{})
+		l.watch(o)
+		conns, refused := dialRaw(t, l, o, 4*maxFromPrefix, nil)
+		if len(conns) > maxFromPrefix || refused < 3*maxFromPrefix {
+			t.Errorf("%d handshakes from one source, %d refused", len(conns), refused)
+		}
+		if _, err := honest.Dial(t.Context(), addrOf(o)); err != nil {
+			t.Errorf("an honest node was kept out: %v", err)
+		}
+		for _, c := range conns {
+			<-c.Context().Done() // closed for its silence
+		}
+		if n := o.arrivals.count(); n != 0 {
+			t.Errorf("%d places not given back", n)
+		}
+		if s, _ := o.Status(t.Context()); s.Dropped["link"] < 3*maxFromPrefix {
+			t.Errorf("not counted: %v", s.Dropped)
+		}
+	})
+}
+
+// Initials that are never followed up, from one address: quic-go's state for
+// them is bounded too.
+func TestInitialFlood(t *testing.T) {
 	inLab(t, func(t *testing.T, l *lab) {
 		o := l.node(Config{})
 		l.watch(o)
+		_, key, _ := ed25519.GenerateKey(rand.Reader)
+		cert, _ := nodeCertificate(key)
+		deaf := &deafConn{l.conn().(*simnet.Conn)}
+		tr := &quic.Transport{Conn: deaf}
+		ctx, cancel := context.WithCancel(t.Context())
 		var wg sync.WaitGroup
-		for range 2 * maxShaking {
-			conn, _, _ := rawLink(t, l, o)
-			wg.Go(func() { <-conn.Context().Done() })
+		before := runtime.NumGoroutine()
+		const dials = 200
+		for range dials {
+			wg.Go(func() {
+				tr.Dial(ctx, net.UDPAddrFromAddrPort(addrOf(o)), tlsConfig(cert, identity.NodeID{}, nil), quicConfig())
+			})
 		}
-		o.loop.Do(t.Context(), func(time.Time) {
-			if len(o.core.peers) > 2*maxShaking {
-				t.Errorf("%d peers", len(o.core.peers))
-			}
-		})
-		wg.Wait() // each is closed for its silence
-		time.Sleep(15 * time.Second)
-		empty(t, o)
+		time.Sleep(time.Second)
+		// Each of our own dials is three goroutines and ours; what is above
+		// that is the node's.
+		if n := o.arrivals.count(); n > maxFromPrefix {
+			t.Errorf("%d handshakes", n)
+		}
+		if n := runtime.NumGoroutine() - before - 5*dials; n > 5*maxFromPrefix {
+			t.Errorf("%d goroutines", n)
+		}
+		cancel()
+		wg.Wait()
+		tr.Close()
+		deaf.Close()
+		time.Sleep(20 * time.Second)
+		if n := o.arrivals.count(); n != 0 {
+			t.Errorf("%d places not given back", n)
+		}
 	})
+}
+
+// deafConn sends and never hears.
+type deafConn struct{ *simnet.Conn }
+
+func (c *deafConn) ReadFrom(b []byte) (int, net.Addr, error) {
+	for {
+		if _, _, err := c.Conn.ReadFrom(b); err != nil {
+			return 0, nil, err
+		}
+	}
+}
+
+// One node key gets a few links, no more.
+func TestManyLinks(t *testing.T) {
+	inLab(t, func(t *testing.T, l *lab) {
+		o := l.node(Config{})
+		v := l.watch(o)
+		conns, refused := dialRaw(t, l, o, 5*maxLinks, greet)
+		if refused > 0 {
+			t.Errorf("%d refused", refused)
+		}
+		time.Sleep(time.Second)
+		open := 0
+		for _, c := range conns {
+			if c.Context().Err() == nil {
+				open++
+			}
+		}
+		if p := v.seen().last; p == nil || links(p) > maxLinks || open > maxLinks {
+			t.Errorf("%d links, %d open", links(p), open)
+		}
+	})
+}
+
+// greet says a proper HELLO on a raw connection.
+func greet(t *testing.T, conn *quic.Conn) {
+	t.Helper()
+	cs := conn.ConnectionState().TLS
+	exp, err := cs.ExportKeyingMaterial(exporterLabel, nil, 32)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := conn.OpenStreamSync(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := hello{major: 1, proof: networkProof(identity.Network{}.Key(), dialler, [32]byte(exp)), tag: [8]byte{1}, key: [32]byte{2}}
+	s.Write(appendFrame(nil, frameHello, h.append(nil)))
 }
 
 // Whoever answers under another key than the one asked for is not linked.

@@ -36,7 +36,9 @@ type peerState struct {
 	expires  time.Time // an introduced peer without link is dropped then
 	linked   bool      // PeerUp was announced
 	dialing  bool
-	asked    []*ask // who waits for a link to this peer
+	redialAt time.Time     // the link was lost and somebody needs the peer
+	wait     time.Duration // until the attempt after the next
+	asked    []*ask        // who waits for a link to this peer
 	media    bool
 	heard    time.Time     // latest genuine media the paths know of
 	active   sock.Path     // what the socket was told last

@@ -108,6 +108,10 @@ func (c *core) evict(p *Peer) {
 func (c *core) adopt(now time.Time, l *Link, via sock.Path) {
 	p := l.peer
 	s := &p.state
+	if c.peers[p.node] != p { // its successor has come meanwhile
+		l.close(codeBye, "replaced")
+		return
+	}
 	theirs := l.hello.cred()
 	if s.paths == nil {
 		c.openPaths(now, p, theirs)
@@ -126,13 +130,18 @@ func (c *core) adopt(now time.Time, l *Link, via sock.Path) {
 	if l.hello.observed.IsValid() {
 		c.seenAt(p, via.Local, l.hello.observed)
 	}
-	s.expires = time.Time{}
+	s.expires, s.redialAt = time.Time{}, time.Time{}
 	s.links = append(s.links, l)
 	switch old := p.link.Load(); {
 	case old == nil:
 		p.link.Store(l)
 	case old.dialled && l.dialled:
-		c.drainLink(l) // two addresses of one node were dialled at once
+		// Two addresses of one node were dialled at once. The other side took
+		// the newer link into use; it must leave it before that closes.
+		if err := old.send(frameStay, nil); err != nil {
+			c.o.log.Debug("stay not sent", "peer", p.node, "err", err)
+		}
+		c.drainLink(l)
 	case !old.dialled && !l.dialled:
 		// Either that happened over there, and the other side will close one
 		// of the two, or it has lost the old one and we don't know it yet.
@@ -143,10 +152,15 @@ func (c *core) adopt(now time.Time, l *Link, via sock.Path) {
 		p.link.Store(l)
 		c.drainLink(old)
 	}
+	if len(s.links) > maxLinks {
+		c.closeOldest(p)
+	}
 	if !s.linked {
 		s.linked = true
 		c.announce(p, false)
 		c.o.events.push(PeerUp{p})
+	} else {
+		c.o.events.push(PeerRelinked{p})
 	}
 	c.register(p)
 	for _, a := range s.asked {
@@ -161,6 +175,20 @@ func (c *core) openPaths(now time.Time, p *Peer, theirs nat.Cred) {
 	s.paths = nat.NewPaths(p.mine, theirs, c.rng, nat.Options{})
 	s.paths.SetMedia(now, s.media)
 	c.o.handles.Store(s.paths.Handle(), p)
+}
+
+// maxLinks to one node: the one in use, one that drains, and two that came
+// while the other side was changing networks.
+const maxLinks = 4
+
+// closeOldest closes the oldest link that is not in use.
+func (c *core) closeOldest(p *Peer) {
+	for _, l := range p.state.links {
+		if l != p.link.Load() {
+			l.close(codeDouble, "too many links")
+			return
+		}
+	}
 }
 
 // smaller says whether this node has the smaller ID of the two: its links
@@ -184,24 +212,38 @@ func (c *core) lost(now time.Time, l *Link, bye bool) {
 	// A link may die under a running call; media goes on meanwhile. The side
 	// with the smaller node ID dials again, so that one does.
 	if !bye && s.refs > 0 && c.o.ctx.Err() == nil {
-		if c.smaller(p) {
-			c.redial(p)
+		s.wait = redialFirst
+		s.redialAt = now
+		if !c.smaller(p) {
+			s.redialAt = now.Add(redialSecond)
 		}
-		s.expires = now.Add(introducedLife)
 	}
 	s.linked = false
 	c.intro.forget(p.node)
 	c.o.events.push(PeerDown{p, bye})
-	if s.refs <= 0 && s.expires.IsZero() {
+	if s.refs <= 0 {
 		c.drop(p)
 	}
 }
+
+const (
+	// The side with the larger ID dials only if the other one has not: it may
+	// not have noticed. Further attempts follow at growing distance for as
+	// long as somebody needs the peer.
+	redialSecond = 3 * time.Second
+	redialFirst  = 2 * time.Second
+	redialMost   = 30 * time.Second
+)
 
 // frame handles a control frame that concerns the loop.
 func (c *core) frame(now time.Time, l *Link, typ byte, body []byte) {
 	from := l.peer.node
 	var err error
 	switch typ {
+	case frameStay:
+		if l.peer.state.linked && slices.Contains(l.peer.state.links, l) {
+			l.peer.link.Store(l)
+		}
 	case frameRegister:
 		var tags []tag
 		if tags, err = parseTags(body); err == nil {
@@ -220,7 +262,7 @@ func (c *core) frame(now time.Time, l *Link, typ byte, body []byte) {
 	case frameReply:
 		var in introduction
 		if in, err = parseIntroduction(body, false); err == nil {
-			if a := c.asks[in.request]; a != nil && a.links[from] {
+			if a := c.asks[in.request]; a != nil && a.awaits(from) {
 				c.answered(now, l, a, in)
 			} else if out, ok := c.intro.reply(from, seen(l.peer), in); ok {
 				c.send(out)

@@ -14,6 +14,10 @@ type Event interface{ event() }
 // PeerUp says that the first link to a node stands.
 type PeerUp struct{ Peer *Peer }
 
+// PeerRelinked says that one more link to a node stands. The other side may
+// have lost the older one, and what it knew with it.
+type PeerRelinked struct{ Peer *Peer }
+
 // PeerDown says that the last link to a node is gone. Bye: the node itself has
 // closed it, and won't be back under this ID.
 type PeerDown struct {
@@ -35,10 +39,11 @@ type PathChanged struct {
 	Replay bool // the old path died: what was sent last may be lost
 }
 
-func (PeerUp) event()      {}
-func (PeerDown) event()    {}
-func (Message) event()     {}
-func (PathChanged) event() {}
+func (PeerUp) event()       {}
+func (PeerRelinked) event() {}
+func (PeerDown) event()     {}
+func (Message) event()      {}
+func (PathChanged) event()  {}
 
 // queue holds events between the loop and the session layer. Pushing never
 // blocks: messages are bounded by their links' unread tokens, ups and downs by

@@ -4,12 +4,15 @@ package overlay
 
 import (
 	"crypto/ed25519"
+	"crypto/hmac"
 	"crypto/rand"
+	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
 	"math/big"
+	"net/netip"
 	"time"
 
 	"github.com/quic-go/quic-go"
@@ -80,6 +83,17 @@ func tlsConfig(cert tls.Certificate, self identity.NodeID, want *identity.NodeID
 			return nil
 		},
 	}
+}
+
+// resetKey makes the stateless reset key (RFC 9000 §10.3) out of the
+// installation's secret. It lets neighbours notice a restart at once; a
+// stranger can ask for a token, so the key changes with the node's addresses
+// and the day: tokens then link no more starts than the address itself does.
+func resetKey(secret [32]byte, addrs []netip.AddrPort, now time.Time) (key [32]byte) {
+	h := hmac.New(sha256.New, secret[:])
+	fmt.Fprintf(h, "p2pos reset v1 %v %d", addrs, now.Unix()/86400)
+	h.Sum(key[:0])
+	return key
 }
 
 // quicConfig holds the settings that design §4 fixes, each for a measured
