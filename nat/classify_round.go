@@ -1,0 +1,347 @@
+// SPDX-License-Identifier: AGPL-3.0-only OR LicenseRef-P2POS-Commercial
+
+package nat
+
+import (
+	"net/netip"
+	"slices"
+	"time"
+)
+
+const (
+	// maxAsked peers see the node's own socket: five silent ones mean that UDP
+	// is blocked, and two liars among five don't matter.
+	maxAsked = 5
+	// maxFirst of them are asked to test the filter, maxFirst6 that of IPv6.
+	maxFirst  = 4
+	maxFirst6 = 3
+	// maxSeconds of their second ports: one tells, three can be believed.
+	maxSeconds = 3
+	// spreadTrials sockets in one burst show a sequence; with the first ones
+	// 12 ports, which miss half of a block once in 2,000 times.
+	spreadTrials = 8
+	// blockSamples ports tell the bounds of a block: see block.
+	blockSamples = 20
+	// boundTrials sockets bound within it make a majority.
+	boundTrials = 3
+	maxTrials   = maxFirst + maxFirst6 + blockSamples + boundTrials
+	// maxSamples is one for each probe.
+	maxSamples = maxProbes
+)
+
+// stage is how far a round has come.
+type stage uint8
+
+const (
+	stageIdle      stage = iota
+	stageAsking          // our own socket, and the first fresh ones
+	stageSpreading       // a burst of fresh sockets
+	stageMeasuring       // whatever is left
+)
+
+// round is one set of tests.
+type round struct {
+	stage    stage
+	six      bool           // about IPv6, since there is nothing else
+	prefixes int            // networks of peers when it began
+	probes   int            // sent
+	outside  netip.AddrPort // our own socket's, as most see it
+	trials   []*trial
+	samples  []sample
+	hairpin  hairpin
+}
+
+// trial is a fresh socket.
+type trial struct {
+	socket   int
+	point    *point // the peer it wrote to first
+	first    bool   // serves the filter, so it writes to nobody else
+	bind     uint16 // the port it was bound to, if that was the point
+	six      bool
+	order    int
+	retried  bool // its place in the order is not certain
+	over     bool
+	port     uint16
+	seen     netip.AddrPort
+	fromPort outcome
+	fromPeer outcome
+}
+
+// outcome is that of a filter test.
+type outcome uint8
+
+const (
+	untested outcome = iota
+	missed
+	came
+)
+
+// hairpin is the test of that name.
+type hairpin struct{ begun, came, over, failed bool }
+
+// sample is one new mapping.
+type sample struct {
+	in      uint16
+	out     netip.AddrPort
+	prefix  netip.Prefix // of the peer that saw it
+	order   int          // in which it was asked for; <0 = not certain
+	another bool         // of a socket that had one
+}
+
+func (r *round) forget(p *point) {
+	r.trials = slices.DeleteFunc(r.trials, func(t *trial) bool { return t.point == p && t.seen == (netip.AddrPort{}) })
+}
+
+// progress takes the round as far as it can go now.
+func (c *Classifier) progress() {
+	for moved := true; moved; {
+		moved = false
+		switch c.round.stage {
+		case stageIdle:
+			if !c.again.IsZero() && !c.now.Before(c.again) {
+				c.again = time.Time{}
+				if len(c.points) > 0 {
+					c.begin()
+					moved = true
+				}
+			}
+		case stageAsking:
+			if c.ready() {
+				c.round.stage = stageSpreading
+				c.spread()
+				moved = true
+			}
+		case stageSpreading:
+			if !c.asks.any(roleTrial) {
+				c.round.stage = stageMeasuring
+				c.measure()
+				moved = true
+			}
+		case stageMeasuring:
+			c.conclude()
+			c.testHairpin()
+			if !c.open() {
+				c.finish()
+			}
+		}
+	}
+	c.life.step(c)
+}
+
+// begin starts a round.
+func (c *Classifier) begin() {
+	c.round = round{stage: stageAsking, prefixes: c.prefixes(), six: c.only6()}
+	for _, p := range c.points {
+		if c.began { // what made us ask again must not speak twice
+			p.main, p.second = sight{}, sight{}
+		}
+		p.silent, p.takes = false, Unknown
+	}
+	c.began = true
+	chosen := c.choose(c.round.six, maxAsked)
+	for _, p := range chosen {
+		if !p.main.fresh(c.now) {
+			c.ask(asked{role: roleMain, point: p})
+		}
+	}
+	for _, p := range chosen {
+		c.askSecond(p)
+	}
+	for _, p := range chosen[:min(len(chosen), maxFirst)] {
+		c.try(roleFirst, p, 0)
+	}
+	if !c.round.six && c.has(netip.Addr.Is6) {
+		for _, p := range c.choose(true, maxFirst6) {
+			c.try(roleFirst, p, 0)
+		}
+	}
+}
+
+// only6 reports whether this machine has IPv6 alone.
+func (c *Classifier) only6() bool { return c.asked6 && c.has(netip.Addr.Is6) && !c.has(netip.Addr.Is4) }
+
+func (c *Classifier) has(family func(netip.Addr) bool) bool {
+	return slices.ContainsFunc(c.hosts, func(a netip.Addr) bool {
+		return family(a) && a.IsGlobalUnicast() && !(a.Is6() && a.IsPrivate())
+	})
+}
+
+// choose returns n peers of a family, from as many networks as there are.
+func (c *Classifier) choose(six bool, n int) []*point {
+	var list, rest []*point
+	for _, p := range c.points {
+		switch {
+		case p.Addr.Addr().Is6() != six:
+		case slices.ContainsFunc(list, func(o *point) bool { return o.prefix == p.prefix }):
+			rest = append(rest, p)
+		default:
+			list = append(list, p)
+		}
+	}
+	list = append(list, rest...)
+	return list[:min(len(list), n)]
+}
+
+// prefixes counts the networks of the peers.
+func (c *Classifier) prefixes() int {
+	n := 0
+	for i, p := range c.points {
+		if p.Addr.Addr().Is6() == c.only6() && !slices.ContainsFunc(c.points[:i], func(o *point) bool { return o.prefix == p.prefix }) {
+			n++
+		}
+	}
+	return n
+}
+
+// askSecond writes to a peer's second port, where there is one.
+func (c *Classifier) askSecond(p *point) {
+	if c.round.stage == stageIdle || p.Second == 0 || p.second.fresh(c.now) || p.Addr.Addr().Is6() != c.round.six {
+		return
+	}
+	n := 0
+	for _, o := range c.points {
+		if o.second.fresh(c.now) {
+			n++
+		}
+	}
+	for i := range c.asks.open {
+		if q := &c.asks.open[i]; q.role == roleSecond {
+			if n++; q.point == p {
+				return
+			}
+		}
+	}
+	if n < maxSeconds {
+		c.ask(asked{role: roleSecond, point: p, Ask: Ask{To: netip.AddrPortFrom(p.Addr.Addr(), p.Second)}})
+	}
+}
+
+// try opens a fresh socket and probes p from it.
+func (c *Classifier) try(why role, p *point, bind uint16) {
+	if len(c.round.trials) >= maxTrials {
+		return
+	}
+	t := &trial{
+		socket: c.sockets + 1, point: p, first: why == roleFirst, bind: bind,
+		six: p.Addr.Addr().Is6(), order: len(c.round.trials),
+	}
+	if c.ask(asked{role: why, point: p, trial: t, Ask: Ask{Socket: t.socket, Bind: bind}}) {
+		c.sockets++
+		c.round.trials = append(c.round.trials, t)
+	}
+}
+
+// tried takes what came to a fresh socket.
+func (c *Classifier) tried(q asked, r Reply) {
+	t := q.trial
+	q.point.takes = Yes
+	if q.role != roleExtra {
+		t.seen, t.port = r.Seen, r.Port
+	}
+	if t.bind == 0 && t.six == c.round.six && len(c.round.samples) < maxSamples {
+		s := sample{in: r.Port, out: r.Seen, prefix: q.point.prefix, order: t.order, another: q.role == roleExtra}
+		if t.retried || s.another {
+			s.order = -1
+		}
+		c.round.samples = append(c.round.samples, s)
+	}
+	if q.role != roleFirst {
+		return
+	}
+	aim := Ask{Socket: t.socket}
+	peer, port := c.passed(t.six)
+	if q.point.able.OtherPeer && !peer {
+		aim.Want = FromOtherPeer
+		limit := 2
+		if c.round.prefixes < enoughPrefixes {
+			limit = askTries
+		}
+		c.ask(asked{role: rolePeer, point: q.point, trial: t, limit: limit, Ask: aim})
+	}
+	if q.point.able.OtherPort && !peer && !port {
+		aim.Want = FromOtherPort
+		c.ask(asked{role: rolePort, point: q.point, trial: t, Ask: aim})
+	}
+}
+
+// passed reports what got through the filter: another peer's answer, that of a
+// second port.
+func (c *Classifier) passed(six bool) (peer, port bool) {
+	for _, t := range c.round.trials {
+		if t.six == six {
+			peer = peer || t.fromPeer == came
+			port = port || t.fromPort == came
+		}
+	}
+	return peer, port
+}
+
+// ready reports whether enough is known of who hears strangers.
+func (c *Classifier) ready() bool {
+	var nets []netip.Prefix
+	for _, t := range c.round.trials {
+		if t.seen.IsValid() && t.six == c.round.six && !slices.Contains(nets, t.point.prefix) {
+			nets = append(nets, t.point.prefix)
+		}
+	}
+	return len(nets) >= enoughPrefixes || !c.asks.any(roleFirst)
+}
+
+// hearing returns the peers that answered a port which never wrote to them.
+func (c *Classifier) hearing() []*point {
+	list := c.choose(c.round.six, maxPoints)
+	list = slices.DeleteFunc(list, func(p *point) bool { return p.takes != Yes })
+	return list[:min(len(list), maxFirst)]
+}
+
+// spread sends a burst from fresh sockets, in one run to each peer: so a peer
+// that lies about its run leaves the others' whole.
+func (c *Classifier) spread() {
+	list := c.hearing()
+	for i := 0; i < spreadTrials && len(list) > 0; i++ {
+		c.try(roleTrial, list[i*len(list)/spreadTrials], 0)
+	}
+}
+
+// measure looks closer where ports come from a block.
+func (c *Classifier) measure() {
+	list := c.hearing()
+	found := portRule(c.round.samples)
+	if found.rule != BlockPorts || len(list) == 0 {
+		return
+	}
+	m := mappingOf(c.points, c.hosts, c.round.six, c.now)
+	more := blockSamples - len(c.round.samples)
+	for i := 0; i < more; i++ {
+		p := list[i%len(list)]
+		t := c.mate(p, i/len(list))
+		if t == nil || m.kind == EndpointIndependent || m.kind == UnknownDependence {
+			c.try(roleTrial, p, 0)
+			continue
+		}
+		// A new mapping of a socket we have: none is opened for it.
+		c.ask(asked{role: roleExtra, point: p, trial: t, Ask: Ask{Socket: t.socket}})
+	}
+	for i := range boundTrials {
+		s := c.round.samples[i*len(c.round.samples)/boundTrials]
+		port := int(s.out.Port()) + 1
+		if port > int(found.block[1]) {
+			port = int(found.block[0])
+		}
+		c.try(roleBound, list[i%len(list)], uint16(port))
+	}
+}
+
+// mate returns the i-th socket of the burst that p has not heard from.
+func (c *Classifier) mate(p *point, i int) *trial {
+	var list []*trial
+	for _, t := range c.round.trials {
+		if !t.first && t.bind == 0 && t.seen.IsValid() && t.point != p {
+			list = append(list, t)
+		}
+	}
+	if len(list) == 0 {
+		return nil
+	}
+	return list[i%len(list)]
+}

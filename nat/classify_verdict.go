@@ -1,0 +1,390 @@
+// SPDX-License-Identifier: AGPL-3.0-only OR LicenseRef-P2POS-Commercial
+
+package nat
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+)
+
+const (
+	// enoughSilent peers of enoughPrefixes networks don't fail all at once.
+	enoughSilent = maxAsked
+	// blockedSure is claimed then: the peers' own state is hearsay.
+	blockedSure = 0.92
+	// unsaid stands for the confidence of what is not known at all.
+	unsaid = 0.3
+	// notable is a change of confidence worth telling.
+	notable = 0.1
+	// onePool mappings at one address say that there is no other.
+	onePool = 6
+)
+
+// found is what a round found out.
+type found struct {
+	done             bool
+	mapping, filter  finding
+	ports            portFinding
+	blocked          bool
+	asked            int // peers
+	public           []netip.Addr
+	arbitrary        Tri
+	hairpin, chosen  Tri
+	six              IPv6
+	sixWhy, chosenIn string
+}
+
+// open reports whether the round still waits for something.
+func (c *Classifier) open() bool {
+	for i := range c.asks.open {
+		if !c.asks.open[i].role.lives() {
+			return true
+		}
+	}
+	return false
+}
+
+// settled reports whether mapping, filter and ports are as clear as they get.
+func (c *Classifier) settled() bool {
+	for i := range c.asks.open {
+		switch q := &c.asks.open[i]; q.role {
+		case roleMain, roleSecond, roleTrial, roleExtra:
+			return false
+		case roleFirst, rolePort, rolePeer:
+			if q.trial.six == c.round.six {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// conclude judges the present round, as soon as it can be judged.
+func (c *Classifier) conclude() {
+	if c.round.stage == stageMeasuring && c.settled() {
+		c.judge()
+	}
+	c.compose()
+}
+
+// judge reads the evidence.
+func (c *Classifier) judge() {
+	f := found{done: true}
+	f.mapping = mappingOf(c.points, c.hosts, c.round.six, c.now)
+	f.filter = filterOf(c.round.trials, c.round.six)
+	f.ports = portRule(c.round.samples)
+	silent := 0
+	var nets []netip.Prefix
+	for _, p := range c.points {
+		if p.Addr.Addr().Is6() == c.round.six && p.silent && !p.main.fresh(c.now) {
+			silent++
+			if !slices.Contains(nets, p.prefix) {
+				nets = append(nets, p.prefix)
+			}
+		}
+	}
+	f.asked = silent
+	f.blocked = f.mapping.heard == 0 && len(c.round.samples) == 0 && silent >= enoughSilent && len(nets) >= enoughPrefixes
+	if f.mapping.kind == UnknownDependence && !f.blocked && c.found.done {
+		return // nobody was there to ask; what was known still stands
+	}
+	f.public, f.arbitrary = c.publics()
+	f.hairpin, f.chosen = c.hairpinOf(&f), c.chosenOf()
+	f.six, f.sixWhy = c.sixOf(&f)
+	c.round.outside = f.mapping.at
+	c.found = f
+}
+
+// publics returns the outside addresses that more than one network told.
+func (c *Classifier) publics() (list []netip.Addr, arbitrary Tri) {
+	type told struct {
+		ip  netip.Addr
+		net netip.Prefix
+	}
+	var all []told
+	var nets []netip.Prefix
+	add := func(ip netip.Addr, net netip.Prefix) {
+		if !slices.Contains(nets, net) {
+			nets = append(nets, net)
+		}
+		if t := (told{ip, net}); !slices.Contains(all, t) {
+			all = append(all, t)
+		}
+	}
+	for _, p := range c.points {
+		if p.Addr.Addr().Is6() == c.round.six && p.main.fresh(c.now) {
+			add(p.main.seen.Addr(), p.prefix)
+		}
+	}
+	for _, s := range c.round.samples {
+		add(s.out.Addr(), s.prefix)
+	}
+	for i, t := range all {
+		n := 0
+		for _, o := range all {
+			if o.ip == t.ip {
+				n++
+			}
+		}
+		if (n > 1 || len(nets) == 1) && !slices.ContainsFunc(all[:i], func(o told) bool { return o.ip == t.ip }) {
+			list = append(list, t.ip)
+		}
+	}
+	slices.SortFunc(list, netip.Addr.Compare)
+	switch {
+	case len(list) > 1:
+		arbitrary = Yes
+	case len(c.round.samples) >= onePool:
+		arbitrary = No
+	}
+	return list, arbitrary
+}
+
+// testHairpin writes from a fresh socket to our own outside address and, since
+// a filter may want that, back.
+func (c *Classifier) testHairpin() {
+	h := &c.round.hairpin
+	if h.begun || !c.found.done || c.round.six || c.found.blocked || c.found.mapping.kind == NoNAT || !c.settled() {
+		return
+	}
+	h.begun = true
+	own := c.found.mapping.at
+	for _, p := range c.points {
+		if !own.IsValid() && p.main.fresh(c.now) && !p.Addr.Addr().Is6() {
+			own = p.main.seen
+		}
+	}
+	i := slices.IndexFunc(c.round.trials, func(t *trial) bool {
+		return !t.first && !t.six && t.bind == 0 && t.seen.IsValid() && slices.Contains(c.found.public, t.seen.Addr())
+	})
+	// A single peer's word is not enough to write to an address.
+	if i < 0 || !slices.Contains(c.found.public, own.Addr()) {
+		h.failed = true
+		return
+	}
+	t := c.round.trials[i]
+	c.ask(asked{role: roleHairpin, wait: hairpinWait, Ask: Ask{Kind: AskHairpin, Socket: t.socket, To: own}})
+	c.ask(asked{role: roleHairpin, wait: hairpinWait, Ask: Ask{Kind: AskHairpin, To: t.seen}})
+}
+
+func (c *Classifier) hairpinOf(f *found) Tri {
+	h := c.round.hairpin
+	switch {
+	case h.came:
+		return Yes
+	case !h.over || h.failed:
+		return Unknown
+	case f.mapping.kind == EndpointIndependent, f.filter.kind == EndpointIndependent:
+		return No
+	}
+	// What we write to our own address gets a mapping of its own, so the
+	// filter of the one that is written to stays shut.
+	return Unknown
+}
+
+func (c *Classifier) chosenOf() Tri {
+	kept, all := 0, 0
+	for _, t := range c.round.trials {
+		if t.bind != 0 && t.seen.IsValid() {
+			all++
+			if t.seen.Port() == t.bind {
+				kept++
+			}
+		}
+	}
+	switch {
+	case all < 2:
+		return Unknown
+	case 2*kept > all:
+		return Yes
+	}
+	return No
+}
+
+func (c *Classifier) sixOf(f *found) (IPv6, string) {
+	filter := f.filter
+	if !c.round.six {
+		if !c.asked6 {
+			return UnknownIPv6, ""
+		}
+		if !c.has(netip.Addr.Is6) {
+			return NoIPv6, ""
+		}
+		filter = filterOf(c.round.trials, true)
+		tried, heard := 0, 0
+		for _, t := range c.round.trials {
+			if t.six {
+				tried++
+				if t.seen.IsValid() {
+					heard++
+				}
+			}
+		}
+		if heard == 0 && tried >= 2 && !c.open() {
+			return NoIPv6, fmt.Sprintf("this machine has IPv6, but none of %d peers answered over it", tried)
+		}
+	}
+	switch filter.kind {
+	case EndpointIndependent:
+		return OpenIPv6, "IPv6: " + filter.why
+	case UnknownDependence:
+		return UnknownIPv6, ""
+	}
+	if !c.round.six && c.asks.any(rolePeer) {
+		return UnknownIPv6, ""
+	}
+	return FirewalledIPv6, "IPv6: " + filter.why
+}
+
+// compose makes the verdict from all there is, and tells it when it is new.
+func (c *Classifier) compose() {
+	f := c.found
+	if !f.done {
+		return
+	}
+	var b Behaviour
+	var why []string
+	say := func(s string) {
+		if s != "" {
+			why = append(why, s)
+		}
+	}
+	m, l, p := f.mapping, f.filter, f.ports
+	if !f.blocked {
+		m = withServer(m, c.server.Mapping, false)
+		l = withServer(l, c.server.Filtering, true)
+	}
+	switch {
+	case f.blocked:
+		b.Mapping, b.Filtering, b.Confidence = UDPBlocked, UDPBlocked, blockedSure
+		say(fmt.Sprintf("none of %d peers answered over UDP", f.asked))
+	case m.kind == NoNAT:
+		b.Mapping, b.Filtering, b.Ports = NoNAT, l.kind, Preserved
+		if l.kind == EndpointIndependent {
+			b.Filtering = NoNAT
+		}
+		b.Confidence = min(m.confidence, orUnsaid(l.kind == UnknownDependence, l.confidence))
+		say(m.why)
+		say(l.why)
+	default:
+		b.Mapping, b.Filtering, b.Ports, b.Step, b.Block = m.kind, l.kind, p.rule, p.step, p.block
+		b.Confidence = min(
+			orUnsaid(m.kind == UnknownDependence, m.confidence),
+			orUnsaid(l.kind == UnknownDependence, l.confidence),
+			orUnsaid(p.rule == UnknownPorts, p.confidence))
+		b.Arbitrary, b.Hairpin, b.Chosen = f.arbitrary, f.hairpin, f.chosen
+		say(m.why)
+		say(l.why)
+		say(p.why)
+		if b.Chosen == Yes {
+			say("sockets bound within the block kept their port")
+		}
+		if b.Hairpin == Yes {
+			say("a packet to our own outside address came back in")
+		}
+		if len(f.public) > 1 {
+			say("mappings were spread over the addresses " + join(f.public))
+		}
+	}
+	b.Public, b.IPv6 = f.public, f.six
+	say(f.sixWhy)
+	var s string
+	b.Carrier, s = c.carrierOf(&b)
+	say(s)
+	why = c.life.add(&b, why)
+	c.tell(b, why)
+}
+
+func orUnsaid(unknown bool, confidence float64) float64 {
+	if unknown {
+		return unsaid
+	}
+	return confidence
+}
+
+func join(list []netip.Addr) string {
+	var s []string
+	for _, a := range list {
+		s = append(s, a.String())
+	}
+	return strings.Join(s, ", ")
+}
+
+// carrierOf looks for a second NAT beyond the gateway's.
+func (c *Classifier) carrierOf(b *Behaviour) (Tri, string) {
+	inside := slices.ContainsFunc(c.hosts, carrierInside)
+	switch {
+	case b.Mapping == NoNAT && len(c.hosts) > 0:
+		return No, ""
+	case len(b.Public) == 0:
+		return Unknown, ""
+	case inside && !slices.ContainsFunc(b.Public, carrierInside):
+		return Yes, "this machine has a carrier's inside address (100.64.0.0/10)"
+	case !c.gate.IsValid() || c.gate.Is4() != b.Public[0].Is4():
+		return Unknown, ""
+	case slices.Contains(b.Public, c.gate):
+		return No, "the router's own outside address is what peers see"
+	}
+	return Yes, fmt.Sprintf("the router's outside address is %v, but peers see %s", c.gate, join(b.Public))
+}
+
+// tell stores a verdict and makes an event of it when it is new.
+func (c *Classifier) tell(b Behaviour, why []string) {
+	news := !c.have || !sameVerdict(&b, &c.told)
+	c.have, c.told, c.why = true, b, why
+	if !news {
+		return
+	}
+	c.pause = againFirst
+	if len(c.events) == maxVerdicts {
+		c.events = slices.Delete(c.events, 0, 1)
+	}
+	b.Public = slices.Clone(b.Public)
+	c.events = append(c.events, Verdict{Behaviour: b, Evidence: slices.Clone(why)})
+}
+
+func sameVerdict(a, b *Behaviour) bool {
+	d := a.Confidence - b.Confidence
+	return a.Mapping == b.Mapping && a.Filtering == b.Filtering && a.Ports == b.Ports && a.Step == b.Step &&
+		a.Block == b.Block && slices.Equal(a.Public, b.Public) && a.Arbitrary == b.Arbitrary &&
+		a.Hairpin == b.Hairpin && a.Carrier == b.Carrier && a.Unreplied == b.Unreplied && a.Replied == b.Replied &&
+		a.Absolute == b.Absolute && a.Chosen == b.Chosen && a.IPv6 == b.IPv6 && d < notable && d > -notable
+}
+
+// finish ends a round.
+func (c *Classifier) finish() {
+	c.conclude()
+	c.closeRound()
+	c.round.stage = stageIdle
+	if !c.found.done || c.found.blocked || c.found.mapping.kind == UnknownDependence {
+		c.again = c.now.Add(c.pause)
+	}
+	c.newcomer() // some may have come meanwhile
+	c.pause = min(2*c.pause, againMost)
+	if !c.opt.NoLifetimes && !c.lived && c.found.done && !c.found.blocked {
+		c.lived = true
+		c.life.start(c)
+	}
+}
+
+// closeRound closes the round's sockets.
+func (c *Classifier) closeRound() {
+	for _, t := range c.round.trials {
+		c.asks.push(Ask{Kind: AskClose, Socket: t.socket})
+	}
+	c.round.trials, c.round.samples = nil, nil
+}
+
+// closeAll closes every socket there is.
+func (c *Classifier) closeAll() {
+	c.asks.cancel(func(*asked) bool { return true })
+	c.closeRound()
+	for _, r := range [...]role{roleUnreplied, roleReplied} {
+		c.life.close(c, r)
+	}
+	for i := range c.life.watch {
+		c.life.watch[i].stop(c)
+	}
+}
