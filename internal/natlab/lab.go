@@ -146,16 +146,6 @@ func (l *Lab) forwarder() *netns {
 	)
 }
 
-// eager makes an interface ask again soon for a neighbour who isn't ready, and
-// for 2 s in all; by itself it asks three times, once a second.
-func (l *Lab) eager(n *netns, dev string) {
-	l.t.Helper()
-	for _, family := range []string{"ipv4", "ipv6"} {
-		neigh := family + "/neigh/" + dev
-		l.must(n.sysctl(neigh+"/retrans_time_ms", "20", neigh+"/mcast_solicit", "100"))
-	}
-}
-
 func (l *Lab) must(err error) {
 	l.t.Helper()
 	if err != nil {

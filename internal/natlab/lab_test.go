@@ -142,6 +142,7 @@ func TestEdge(t *testing.T) {
 	if _, err := r.y1.WriteToUDPAddrPort(big, r.x1.at); err != nil {
 		t.Fatal(err)
 	}
+	r.x1.SetReadDeadline(time.Now().Add(patience))
 	if n, _, err := r.x1.ReadFromUDPAddrPort(big); n != len(big) || err != nil {
 		t.Errorf("fragments brought %d bytes, %v", n, err)
 	}

@@ -53,7 +53,6 @@ func (r *rig) listen(h *Host, network string, port int) *sock {
 		a = h.Addr6()
 	}
 	u := c.(*net.UDPConn)
-	u.SetReadDeadline(time.Now().Add(patience))
 	return &sock{u, netip.AddrPortFrom(a, u.LocalAddr().(*net.UDPAddr).AddrPort().Port())}
 }
 
@@ -71,6 +70,7 @@ func (r *rig) send(from *sock, to netip.AddrPort) (tag string) {
 func (r *rig) wait(at *sock, tag string, others ...string) (from netip.AddrPort, came []bool) {
 	r.Helper()
 	came = make([]bool, len(others))
+	at.SetReadDeadline(time.Now().Add(patience))
 	b := make([]byte, 100)
 	for {
 		n, from, err := at.ReadFromUDPAddrPort(b)

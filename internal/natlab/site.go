@@ -84,6 +84,9 @@ func (s *Site) buildPublic(name string) *Host {
 		addrs = append(addrs, h.six.String()+"/64")
 	}
 	s.openTUN(h.ns, addrs...)
+	if h.six.IsValid() {
+		s.lab.owns(h.ns, h.six)
+	}
 	return h
 }
 
@@ -112,6 +115,8 @@ func (s *Site) buildGateway() {
 			"route add default via "+carrier(s.n, 1).String()))
 		l.eager(edge, "lan0")
 		l.eager(s.home, "wan0")
+		l.running(edge, "lan0")
+		l.running(s.home, "wan0")
 	case s.spec.Home != nil:
 		s.openTUN(s.home, carrier(s.n, 2).String()+"/24")
 	case s.spec.Box != nil:
@@ -200,5 +205,11 @@ func (s *Site) Host(name string) *Host {
 	}
 	s.lab.must(h.ns.ip(lines...))
 	s.lab.eager(h.ns, "eth0")
+	s.lab.running(h.ns, "eth0")
+	s.lab.running(s.home, port, "lan0")
+	if h.six.IsValid() {
+		s.lab.owns(h.ns, h.six)
+		s.lab.owns(s.home, six(s.n, 1, 1))
+	}
 	return h
 }
