@@ -57,12 +57,12 @@ func (c *Call) Incoming() bool { return c.c.Incoming() }
 func (c *Call) Started() time.Time { return c.c.Started() }
 
 // Answered waits until the other side answers, or this one has. It returns
-// nil then, a *CallError when the call ended without an answer, or ctx's error;
-// the call goes on ringing then.
+// nil then and only then, a *CallError when the call ended without an answer,
+// for whatever reason, or ctx's error; the call goes on ringing then.
 func (c *Call) Answered(ctx context.Context) error {
 	err := c.c.Answered(ctx)
 	if errors.Is(err, session.ErrNoCall) {
-		return c.Err()
+		return c.ended()
 	}
 	return err
 }
@@ -80,9 +80,7 @@ func (c *Call) late(err error) error {
 	}
 	select {
 	case <-c.Done():
-		if e := c.Err(); e != nil {
-			return e
-		}
+		return c.ended()
 	default:
 	}
 	return &CallError{Peer: c.Peer(), Stage: session.Talk.String(), Reason: "failed", Err: err}
@@ -144,5 +142,15 @@ func (c *Call) Err() error {
 	case e.Reason == session.HungUp, e.Reason == session.Cancelled && e.ByUs:
 		return nil
 	}
-	return &CallError{Peer: c.Peer(), Stage: e.Stage.String(), Reason: e.Reason.String(), Err: sentinel(e.Reason)}
+	return c.ended()
+}
+
+// ended puts the end of a call that is over into words, a normal one too.
+func (c *Call) ended() error {
+	e := c.c.End()
+	err := sentinel(e.Reason)
+	if c.n.ctx.Err() != nil {
+		err = net.ErrClosed
+	}
+	return &CallError{Peer: c.Peer(), Stage: e.Stage.String(), Reason: e.Reason.String(), Err: err}
 }

@@ -40,9 +40,11 @@ type Config struct {
 	// PacketConn replaces the UDP socket; Listen is then ignored. The node
 	// owns and closes it. Its addresses must be *net.UDPAddr.
 	PacketConn net.PacketConn
-	// Policy is asked before a call rings. An error refuses it, and the
-	// caller hears "denied". nil lets everybody ring who holds a ticket. Each
-	// question has a goroutine of its own, at most 16 at a time.
+	// Policy is asked before a call rings, and before anybody hears of it. An
+	// error refuses it: the caller hears "denied", the app nothing. nil lets
+	// everybody ring who holds a ticket. Each question has a goroutine of its
+	// own, at most 16 at a time and one for each caller; an answer that takes
+	// longer than 8 s comes too late. Close doesn't wait for it.
 	Policy func(Ask) error
 	// Logger gets what the node does and meets; no addresses above Debug,
 	// never content. nil = silent.

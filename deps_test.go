@@ -106,6 +106,8 @@ var purity = house.Purity{
 		"session/call.go":           "a call's goroutines, as the application sees it",
 		"session/flow.go":           "a call's packets between tracks and sockets, its reports",
 		"session/hub.go":            "runs the call machine on the loop; logs",
+		"session/screen.go":         "asks the application on a goroutine of its own",
+		"session/remote.go":         "proves identities over links, with time limits",
 	},
 	Files: map[string]string{
 		"identity/store*.go": "the key store on disk",

@@ -6,6 +6,7 @@ import (
 	"context"
 	"iter"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/p2pos/p2pos/identity"
@@ -55,8 +56,8 @@ func (CallPath) event()     {}
 func (CallEnded) event()    {}
 func (CallMissed) event()   {}
 
-// maxBacklog is how many events may wait for one reader. A reader that has
-// stopped reading loses path events first, then the oldest.
+// maxBacklog is how many events may wait for one reader. One that has stopped
+// reading loses the oldest.
 const maxBacklog = 1024
 
 // feed hands events to any number of readers, each with a queue of its own.
@@ -148,11 +149,21 @@ func (f *feed[T]) next(ctx context.Context, r *reader[T]) (e T, ok bool) {
 
 // all returns an iterator. The reader exists from now on, so that nothing is
 // missed between the call and the first step, and ends with ctx or the loop.
+// An iterator that is used again begins anew, with what happens from then on.
 func (f *feed[T]) all(ctx context.Context, start []T) iter.Seq[T] {
-	r := f.subscribe(start)
-	stop := context.AfterFunc(ctx, func() { f.unsubscribe(r) })
+	var first atomic.Pointer[reader[T]]
+	first.Store(f.subscribe(start))
+	stop := context.AfterFunc(ctx, func() {
+		if r := first.Swap(nil); r != nil {
+			f.unsubscribe(r)
+		}
+	})
 	return func(yield func(T) bool) {
-		defer stop()
+		stop()
+		r := first.Swap(nil)
+		if r == nil {
+			r = f.subscribe(nil)
+		}
 		defer f.unsubscribe(r)
 		for {
 			e, ok := f.next(ctx, r)

@@ -33,7 +33,6 @@ type Node struct {
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
 	once   sync.Once
-	asking chan struct{} // one token for each question to Config.Policy
 
 	mu      sync.Mutex // guards what follows
 	handles map[*session.Call]*Call
@@ -47,12 +46,8 @@ type Node struct {
 	closed  bool
 }
 
-const (
-	// maxKnown bounds the tickets remembered while the node runs.
-	maxKnown = 1024
-	// maxAsking bounds questions to Config.Policy that wait for their answer.
-	maxAsking = 16
-)
+// maxKnown bounds the tickets remembered while the node runs.
+const maxKnown = 1024
 
 // New opens a node: it loads or makes the identity, opens the socket and
 // accepts links at once. It does not reach out before Join or Call. Errors:
@@ -90,7 +85,6 @@ func newNode(cfg Config, conns []net.PacketConn) (*Node, error) {
 		known:   make(map[identity.ID]overlay.Target),
 		first:   make(chan struct{}),
 		tried:   make(chan struct{}),
-		asking:  make(chan struct{}, maxAsking),
 	}
 	if n.log == nil {
 		n.log = slog.New(slog.DiscardHandler)
@@ -105,7 +99,7 @@ func newNode(cfg Config, conns []net.PacketConn) (*Node, error) {
 		Calls: session.Options{Capabilities: session.CapDTX | session.CapFEC},
 	}
 	if cfg.Policy != nil {
-		hc.Allow = n.allow
+		hc.Allow = func(from identity.ID, name string) error { return cfg.Policy(Ask{Peer: from, Name: name}) }
 	}
 	n.hub = session.NewHub(hc)
 	n.ov, err = overlay.New(overlay.Config{
@@ -119,17 +113,6 @@ func newNode(cfg Config, conns []net.PacketConn) (*Node, error) {
 	n.hub.Start(n.ov)
 	n.wg.Go(n.pump)
 	return n, nil
-}
-
-// allow asks the app's policy, at most maxAsking questions at a time.
-func (n *Node) allow(from identity.ID, name string) error {
-	select {
-	case n.asking <- struct{}{}:
-		defer func() { <-n.asking }()
-		return n.cfg.Policy(Ask{Peer: from, Name: name})
-	default:
-		return errors.New("p2pos: too many questions to the policy at once")
-	}
 }
 
 // ID returns the identity's ID: the text of it is what people exchange.
@@ -191,13 +174,17 @@ func (n *Node) target(to string) (overlay.Target, error) {
 	if t.Network != n.cfg.Network.Tag() {
 		return overlay.Target{}, fmt.Errorf("%w: the ticket is not for %v", ErrOtherNetwork, n.cfg.Network)
 	}
-	target := overlay.Target{ID: t.ID, Secret: t.Reach, Addrs: t.Addrs, Introducers: t.Introducers}
+	return overlay.Target{ID: t.ID, Secret: t.Reach, Addrs: t.Addrs, Introducers: t.Introducers}, nil
+}
+
+// remember keeps a target that has been proved good, so that the ID is enough
+// from now on. A ticket that leads nowhere never replaces one that worked.
+func (n *Node) remember(t overlay.Target) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if _, ok := n.known[t.ID]; ok || len(n.known) < maxKnown {
-		n.known[t.ID] = target
+	if _, ok := n.known[t.ID]; (ok || len(n.known) < maxKnown) && t.Secret != (identity.Secret{}) {
+		n.known[t.ID] = t
 	}
-	return target, nil
 }
 
 // Call rings somebody, named by a ticket, or by the ID of somebody whose
@@ -207,8 +194,8 @@ func (n *Node) target(to string) (overlay.Target, error) {
 //
 // Errors, before anything is sent: identity.ErrNotID, *identity.TypoError and
 // the ticket errors of identity for texts that are wrong; ErrOtherNetwork.
-// Then a *CallError with ErrSelf, ErrNotFound, ErrOffline, ErrDenied, ErrBusy
-// (this node is in a call), or ctx's error; net.ErrClosed.
+// Then a *CallError with ErrSelf, ErrNotFound, ErrOffline, ErrBusy (this node
+// is in a call), or ctx's error; net.ErrClosed. A denial comes while it rings.
 func (n *Node) Call(ctx context.Context, to string, o *CallOptions) (*Call, error) {
 	t, err := n.target(to)
 	if err != nil {
@@ -224,13 +211,12 @@ func (n *Node) Call(ctx context.Context, to string, o *CallOptions) (*Call, erro
 	c, err := n.hub.Place(ctx, t)
 	switch {
 	case err == nil:
+		n.remember(t)
 		return n.handle(c), nil
 	case n.ctx.Err() != nil:
 		return nil, net.ErrClosed
 	case errors.Is(err, session.ErrUnknownPeer):
 		return fail(session.Lookup, session.NotFound, ErrNotFound)
-	case errors.Is(err, session.ErrDenied):
-		return fail(session.Lookup, session.Denied, ErrDenied)
 	case errors.Is(err, session.ErrBusy):
 		return fail(session.Ring, session.Busy, fmt.Errorf("%w: this node is in a call", ErrBusy))
 	case errors.Is(err, overlay.ErrUnreachable), errors.Is(err, overlay.ErrDown):
@@ -328,6 +314,9 @@ func (n *Node) linked(by int) {
 	n.mu.Lock()
 	n.links += by
 	links, joined := n.links, by > 0 && n.links == 1
+	if links == 0 {
+		n.first = make(chan struct{})
+	}
 	if joined {
 		select {
 		case <-n.first:

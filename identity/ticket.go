@@ -61,8 +61,9 @@ var (
 )
 
 // Ticket is what one person hands to another to be called: who, the secret to
-// find them by, and where to start. It is not signed; who changes a ticket
-// makes it useless, no more, since every link proves the identity.
+// find them by, and where to start. It is not signed: who changes ID or secret
+// makes it useless, since every link proves the identity; addresses and expiry
+// are hints to the caller's own program, and its holder can change them.
 type Ticket struct {
 	ID      ID
 	Reach   Secret

@@ -146,7 +146,7 @@ func (c *core) adopt(now time.Time, l *Link, via sock.Path) {
 		// Either that happened over there, and the other side will close one
 		// of the two, or it has lost the old one and we don't know it yet.
 		p.link.Store(l)
-	case old.dialled == c.smaller(p):
+	case now.Sub(old.since) < crossTime && old.dialled == c.smaller(p):
 		c.drainLink(l)
 	default:
 		p.link.Store(l)
@@ -176,6 +176,10 @@ func (c *core) openPaths(now time.Time, p *Peer, theirs nat.Cred) {
 	s.paths.SetMedia(now, s.media)
 	c.o.handles.Store(s.paths.Handle(), p)
 }
+
+// crossTime is how far apart two dials may be that crossed each other. A link
+// from the other side that comes later means that it has lost the old one.
+const crossTime = 2 * dialTime
 
 // maxLinks to one node: the one in use, one that drains, and two that came
 // while the other side was changing networks.

@@ -63,13 +63,13 @@ type Call struct {
 	done     chan struct{} // closed at the end
 
 	// Owned by the hub's loop.
-	id      CallID
 	early   bool // counted in hub.early
 	release func()
 
 	live atomic.Pointer[flow] // nil before the answer
 
 	mu   sync.Mutex // guards what follows
+	id   CallID     // written by the loop alone
 	peer Peer
 	ov   *overlay.Peer
 	end  Ended
@@ -88,11 +88,9 @@ func (h *Hub) newCall(id CallID, peer Peer, name string, incoming bool, ov *over
 // ID returns the call's name in events and logs. It changes when two calls
 // that crossed become one.
 func (c *Call) ID() string {
-	var id CallID
-	if c.hub.loop.Do(c.hub.ctx, func(time.Time) { id = c.id }) != nil {
-		id = c.id // the loop has ended: nobody writes it any more
-	}
-	return id.String()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.id.String()
 }
 
 // Peer returns who is at the other end, proved.
@@ -271,7 +269,7 @@ func (h *Hub) handle(now time.Time, e Event) {
 		}
 		c := h.newCall(e.ID, e.Peer, e.Name, true, r.ov)
 		h.calls[e.ID] = c
-		h.admit(c)
+		h.emit(CallIncoming{c})
 	case Ringing:
 		if c := h.calls[e.ID]; c != nil {
 			h.emit(CallRinging{c, now.Sub(c.started)})
@@ -283,7 +281,9 @@ func (h *Hub) handle(now time.Time, e Event) {
 	case Replaced:
 		if c := h.calls[e.Old]; c != nil {
 			delete(h.calls, e.Old)
+			c.mu.Lock()
 			c.id = e.New
+			c.mu.Unlock()
 			h.calls[e.New] = c
 			h.settleEarly(c)
 		}
@@ -298,26 +298,6 @@ func (h *Hub) handle(now time.Time, e Event) {
 	case Missed:
 		h.emit(CallMissed{e})
 	}
-}
-
-// admit asks the policy, on a goroutine of its own, and then lets a call ring.
-func (h *Hub) admit(c *Call) {
-	if h.cfg.Allow == nil {
-		h.emit(CallIncoming{c})
-		return
-	}
-	h.wg.Go(func() {
-		if err := h.cfg.Allow(c.Peer(), c.name); err != nil {
-			h.log.Info("call denied by policy", "peer", c.Peer(), "err", err)
-			c.Reject(Denied)
-			return
-		}
-		select {
-		case <-c.done:
-		default:
-			h.emit(CallIncoming{c})
-		}
-	})
 }
 
 // talk starts a call's media.
@@ -364,9 +344,6 @@ func (h *Hub) hush(c *Call) {
 		return
 	}
 	c.ov.SetMedia(false)
-	if r := h.peers[c.ov.Node()]; r != nil && !r.proved && r.asking == nil {
-		delete(h.peers, c.ov.Node()) // it was kept for this call
-	}
 }
 
 // moved passes a path change on to the calls it concerns.

@@ -17,6 +17,10 @@
 //   - [SSRCs] says which call a media datagram belongs to, before anything is
 //     done with it; [Early] keeps what overtakes its ANSWER.
 //
+// The driver around them is [Hub]: it takes messages from the overlay's links,
+// runs the Machine on one loop, and moves media between sockets and the tracks
+// of each [Call].
+//
 // # What is proved
 //
 // An INVITE is sealed to the callee's device and signed over both ends, the
@@ -32,7 +36,7 @@
 // # Concurrency
 //
 // A Machine, a Protect, an Unprotect, either half of a Stream and an Early
-// belong to one owner at a time. SSRCs may be used from anywhere.
+// belong to one owner at a time. SSRCs, Hub and Call may be used from anywhere.
 //
 // # Limits
 //

@@ -1,0 +1,346 @@
+// SPDX-License-Identifier: AGPL-3.0-only OR LicenseRef-P2POS-Commercial
+
+package session
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/p2pos/p2pos/identity"
+	"github.com/p2pos/p2pos/overlay"
+)
+
+// remote is what the loop knows of the other end of a link.
+type remote struct {
+	ov      *overlay.Peer
+	peer    Peer
+	cert    identity.Certificate
+	proved  bool
+	release func()       // lets the overlay drop the link; nil until proved
+	asking  *asking      // our proof is on its way
+	waiting []chan error // who waits for its answer
+}
+
+// asking is a proof that we sent.
+type asking struct {
+	link   *overlay.Link
+	since  time.Time
+	callee identity.ID
+	secret identity.Secret
+}
+
+const (
+	// proveTime bounds the wait for the answer to a proof.
+	proveTime = 5 * time.Second
+	// maxWaiting bounds how many calls may wait for one proof.
+	maxWaiting = 8
+	// maxAsked nodes are remembered to which this one has proved itself.
+	maxAsked = 256
+)
+
+// receive takes one session message from a link.
+func (h *Hub) receive(now time.Time, e overlay.Message) {
+	r := h.peers[e.Peer.Node()]
+	if IsProof(e.Body) {
+		if r == nil {
+			if e.Peer.Link() == nil {
+				return // the link has ended behind it
+			}
+			r = &remote{ov: e.Peer}
+			h.peers[e.Peer.Node()] = r
+		}
+		h.proof(now, r, e.Link, e.Body)
+		return
+	}
+	if r == nil || !r.proved {
+		h.badMsgs.Add(1)
+		return
+	}
+	if h.cfg.Allow != nil && IsInvite(e.Body) {
+		h.screen(now, r.peer, e.Body)
+		return
+	}
+	if err := h.m.Receive(now, r.peer, e.Body); err != nil {
+		h.badMsgs.Add(1)
+		h.log.Debug("session message dropped", "peer", r.peer.Identity, "err", err)
+	}
+}
+
+func (h *Hub) binding(l *overlay.Link, p *overlay.Peer) Binding {
+	return Binding{Exporter: l.Exporter(), Self: h.ov.Node(), Peer: p.Node()}
+}
+
+// proof takes a PROVE: the answer to ours, or somebody else's question.
+func (h *Hub) proof(now time.Time, r *remote, l *overlay.Link, body []byte) {
+	if a := r.asking; a != nil && a.link == l {
+		cert, _, err := OpenProof(now, body, h.binding(l, r.ov), Answerer, a.callee, []identity.Secret{a.secret})
+		if err == nil || errors.Is(err, ErrDenied) {
+			h.settle(r, cert, err)
+			return
+		}
+		// It may be a question that crossed ours.
+	}
+	self := h.cfg.Self
+	cert, secret, err := OpenProof(now, body, h.binding(l, r.ov), Asker, self.ID(), []identity.Secret{self.Reach()})
+	if err != nil {
+		h.badMsgs.Add(1)
+		h.log.Debug("proof refused", "node", r.ov.Node(), "err", err)
+		if !errors.Is(err, ErrDenied) {
+			l.Send(Refusal())
+		}
+		return
+	}
+	if r.proved && (cert.Identity != r.peer.Identity || cert.DeviceID() != r.peer.Device) {
+		// A node is one device of one person for as long as it runs.
+		h.badMsgs.Add(1)
+		l.Send(Refusal())
+		return
+	}
+	if err := l.Send(NewProof(now, self, h.binding(l, r.ov), Answerer, self.ID(), secret)); err != nil {
+		h.log.Debug("proof not answered", "node", r.ov.Node(), "err", err)
+		return
+	}
+	h.know(r, cert)
+}
+
+// settle ends our own asking, well or not.
+func (h *Hub) settle(r *remote, cert identity.Certificate, err error) {
+	if err == nil && r.proved && (cert.Identity != r.peer.Identity || cert.DeviceID() != r.peer.Device) {
+		err = ErrForged
+	}
+	if err == nil {
+		if _, ok := h.asked[r.ov.Node()]; ok || len(h.asked) < maxAsked {
+			h.asked[r.ov.Node()] = r.asking
+		}
+		h.know(r, cert)
+	}
+	r.asking = nil
+	for _, w := range r.waiting {
+		w <- err
+	}
+	r.waiting = nil
+	if err != nil && !r.proved {
+		delete(h.peers, r.ov.Node())
+	}
+}
+
+// know notes a proved identity behind a link, and keeps the link for it.
+func (h *Hub) know(r *remote, cert identity.Certificate) {
+	r.cert = cert
+	r.peer = Peer{Identity: cert.Identity, Device: cert.DeviceID(), Node: r.ov.Node()}
+	h.m.Know(r.peer, cert)
+	if r.proved {
+		return
+	}
+	r.proved = true
+	r.release = r.ov.Keep()
+	r.ov.Share()
+}
+
+// gone is called when the last link to a node has ended.
+func (h *Hub) gone(now time.Time, p *overlay.Peer, bye bool) {
+	r := h.peers[p.Node()]
+	if r == nil {
+		return
+	}
+	delete(h.peers, p.Node())
+	if r.asking != nil {
+		h.settle(r, identity.Certificate{}, overlay.ErrDown)
+	}
+	if !r.proved {
+		return
+	}
+	r.proved = false
+	r.release()
+	if bye {
+		h.m.Leave(now, r.peer)
+	} else {
+		h.m.Forget(now, r.peer)
+	}
+	if bye {
+		delete(h.asked, p.Node())
+	}
+}
+
+// back is called when a node is linked anew, or once more: the other side may
+// have lost the older link, and with it what was proved. Whoever asked first
+// does so again, for a call that outlived its link and for the session.
+func (h *Hub) back(now time.Time, p *overlay.Peer) {
+	a, r := h.asked[p.Node()], h.peers[p.Node()]
+	if a == nil || r != nil && r.asking != nil && now.Sub(r.asking.since) < proveTime {
+		return
+	}
+	if r == nil {
+		r = &remote{ov: p}
+		h.peers[p.Node()] = r
+	}
+	h.question(now, r, a.callee, a.secret)
+}
+
+// talking reports whether a call's media runs to p.
+func (h *Hub) talking(p *overlay.Peer) bool {
+	for _, c := range h.calls {
+		if c.release != nil && c.ov == p {
+			return true
+		}
+	}
+	return false
+}
+
+// prove shows our identity to whoever is behind p and learns his. It blocks
+// for at most proveTime. Errors: ErrDenied, ErrForged, overlay.ErrDown,
+// overlay.ErrUnreachable, ctx's.
+func (h *Hub) prove(ctx context.Context, p *overlay.Peer, callee identity.ID, secret identity.Secret) (peer Peer, err error) {
+	wait := make(chan error, 1)
+	if e := h.loop.Do(ctx, func(now time.Time) { h.ask(now, p, callee, secret, wait) }); e != nil {
+		return Peer{}, e
+	}
+	timeout := time.NewTimer(proveTime)
+	defer timeout.Stop()
+	select {
+	case err = <-wait:
+	case <-timeout.C:
+		err = fmt.Errorf("%w: no proof of identity came", overlay.ErrUnreachable)
+	case <-ctx.Done():
+		err = ctx.Err()
+	case <-h.ctx.Done():
+		err = net.ErrClosed
+	}
+	if err != nil {
+		h.loop.Do(h.ctx, func(time.Time) { h.unask(p, wait) })
+		return Peer{}, err
+	}
+	e := h.loop.Do(ctx, func(time.Time) {
+		if r := h.peers[p.Node()]; r != nil && r.proved {
+			peer = r.peer
+		} else {
+			err = overlay.ErrDown
+		}
+	})
+	if e != nil {
+		return Peer{}, e
+	}
+	if err == nil && peer.Identity != callee {
+		err = ErrForged
+	}
+	return peer, err
+}
+
+// unask forgets one who waited in vain; when nobody waits, the question too.
+func (h *Hub) unask(p *overlay.Peer, wait chan error) {
+	r := h.peers[p.Node()]
+	if r == nil {
+		return
+	}
+	r.waiting = slices.DeleteFunc(r.waiting, func(w chan error) bool { return w == wait })
+	if len(r.waiting) == 0 {
+		h.settle(r, identity.Certificate{}, overlay.ErrUnreachable)
+	}
+}
+
+func (h *Hub) ask(now time.Time, p *overlay.Peer, callee identity.ID, secret identity.Secret, wait chan error) {
+	r := h.peers[p.Node()]
+	if r == nil {
+		r = &remote{ov: p}
+		h.peers[p.Node()] = r
+	}
+	switch {
+	case r.proved && r.peer.Identity == callee:
+		wait <- nil
+		return
+	case r.proved:
+		wait <- ErrForged
+		return
+	case len(r.waiting) == maxWaiting:
+		wait <- overlay.ErrCongested
+		return
+	}
+	r.waiting = append(r.waiting, wait)
+	if a := r.asking; a != nil && a.link == p.Link() && now.Sub(a.since) < proveTime {
+		return
+	}
+	h.question(now, r, callee, secret)
+}
+
+// question sends our proof on the link that is in use now.
+func (h *Hub) question(now time.Time, r *remote, callee identity.ID, secret identity.Secret) {
+	p := r.ov
+	l := p.Link()
+	if l == nil {
+		h.settle(r, identity.Certificate{}, overlay.ErrDown)
+		return
+	}
+	r.asking = &asking{link: l, since: now, callee: callee, secret: secret}
+	if err := l.Send(NewProof(now, h.cfg.Self, h.binding(l, p), Asker, callee, secret)); err != nil {
+		h.settle(r, identity.Certificate{}, err)
+	}
+}
+
+// find returns a proved peer of an identity: one that is here already, or the
+// first that Reach finds and that proves to be it.
+func (h *Hub) find(ctx context.Context, t overlay.Target) (Peer, error) {
+	var known Peer
+	if err := h.loop.Do(ctx, func(time.Time) { known = h.known(t.ID) }); err != nil {
+		return Peer{}, err
+	}
+	if known != (Peer{}) {
+		return known, nil
+	}
+	if t.Secret == (identity.Secret{}) {
+		return Peer{}, ErrUnknownPeer
+	}
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	type result struct {
+		peer Peer
+		err  error
+	}
+	err := overlay.ErrUnreachable
+	found, results, proving := h.ov.Reach(ctx, t), make(chan result), 0
+	for found != nil || proving > 0 {
+		select {
+		case p, ok := <-found:
+			if !ok {
+				found = nil
+				continue
+			}
+			proving++
+			wg.Go(func() {
+				peer, err := h.prove(ctx, p, t.ID, t.Secret)
+				select {
+				case results <- result{peer, err}:
+				case <-ctx.Done():
+				}
+			})
+		case r := <-results:
+			proving--
+			if r.err == nil {
+				return r.peer, nil
+			}
+			// Who answers from an old address may be anybody, and his
+			// refusal says nothing about the one we look for.
+			h.log.Debug("not the one", "err", r.err)
+		case <-ctx.Done():
+			return Peer{}, ctx.Err()
+		}
+	}
+	return Peer{}, err
+}
+
+// known returns a proved peer of an identity. The smallest node ID is taken
+// so that map order decides nothing.
+func (h *Hub) known(id identity.ID) (best Peer) {
+	for _, r := range h.peers {
+		if r.proved && r.ov.Link() != nil && r.ov.Path().Up && r.peer.Identity == id && (best == (Peer{}) || r.peer.Node.Less(best.Node)) {
+			best = r.peer
+		}
+	}
+	return best
+}

@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: AGPL-3.0-only OR LicenseRef-P2POS-Commercial
+
+package session
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/p2pos/p2pos/identity"
+)
+
+// Screening: the application may be asked about an INVITE before the machine
+// sees it, so that a caller who is not wanted makes nothing ring, takes no
+// line and leaves no missed call.
+
+// IsInvite tells whether session message b is an INVITE.
+func IsInvite(b []byte) bool { return typeOf(b) == typeInvite }
+
+// CallerName opens an INVITE from p only to see what the caller calls himself.
+// Errors are those of Receive; nothing is remembered.
+func (m *Machine) CallerName(now time.Time, p Peer, b []byte) (string, error) {
+	if !m.linked(p) {
+		return "", fmt.Errorf("%w: invite", ErrUnknownPeer)
+	}
+	inv, err := openInvite(now, m.self, m.node, p, b)
+	if err != nil {
+		return "", err
+	}
+	return inv.name, nil
+}
+
+// Deny refuses an INVITE that was never received: the caller hears Denied, the
+// application nothing. Errors are those of Receive.
+func (m *Machine) Deny(now time.Time, p Peer, b []byte) error {
+	if !m.linked(p) {
+		return fmt.Errorf("%w: invite", ErrUnknownPeer)
+	}
+	pr := m.peers[p]
+	if !pr.invites.take(now) {
+		return fmt.Errorf("%w: invites", ErrFlood)
+	}
+	inv, err := openInvite(now, m.self, m.node, p, b)
+	if err != nil {
+		return err
+	}
+	if pr.seen.has(inv.id, inv.expires) || m.used(inv.id) {
+		return fmt.Errorf("%w: invite %s", ErrReplay, inv.id.Short())
+	}
+	pr.seen.add(now, inv.id, inv.expires)
+	m.refuse(p, inv, Denied)
+	return nil
+}
+
+// maxScreening bounds questions that wait for the application, one for each
+// peer: an INVITE repeated or followed by another one meanwhile is dropped.
+const maxScreening = 16
+
+var errScreening = errors.New("session: too many calls wait for the policy")
+
+// screen asks the application about an INVITE and then hands it on, or denies
+// it. A caller gives up after Options.OfflineAfter of silence.
+func (h *Hub) screen(now time.Time, p Peer, body []byte) {
+	name, err := h.m.CallerName(now, p, body)
+	if err == nil && (h.screening[p] || len(h.screening) == maxScreening) {
+		err = errScreening
+	}
+	if err != nil {
+		h.badMsgs.Add(1)
+		h.log.Debug("invite dropped", "peer", p.Identity, "err", err)
+		return
+	}
+	h.screening[p] = true
+	verdict := make(chan error, 1)
+	ask := h.cfg.Allow
+	go func(id identity.ID) { verdict <- ask(id, name) }(p.Identity) // the application's code: Close can't wait for it
+	h.wg.Go(func() {
+		var err error
+		select {
+		case err = <-verdict:
+		case <-h.ctx.Done():
+			return
+		}
+		h.loop.Do(h.ctx, func(now time.Time) {
+			delete(h.screening, p)
+			if err == nil {
+				err = h.m.Receive(now, p, body)
+			} else {
+				h.log.Info("call denied by policy", "peer", p.Identity, "err", err)
+				err = h.m.Deny(now, p, body)
+			}
+			if err != nil {
+				h.badMsgs.Add(1)
+				h.log.Debug("invite dropped", "peer", p.Identity, "err", err)
+			}
+		})
+	})
+}
