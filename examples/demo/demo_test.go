@@ -12,15 +12,21 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
-// The demo works, shortened, and writes what it says.
+// The demo works, and writes what it says. It runs in fake time, so that a busy
+// machine cannot be heard.
 func TestRun(t *testing.T) {
 	t.Parallel()
+	synctest.Test(t, testRun)
+}
+
+func testRun(t *testing.T) {
 	out := filepath.Join(t.TempDir(), "demo-out")
 	var text bytes.Buffer
-	err := run(t.Context(), options{out: out, seconds: 3}, &screen{w: &text}, nil)
+	err := run(t.Context(), options{out: out, seconds: 10}, &screen{w: &text}, nil)
 	t.Logf("\n%s", text.String())
 	if err != nil {
 		t.Fatal(err)
@@ -64,6 +70,10 @@ func TestRun(t *testing.T) {
 // Somebody who stops the demo does not wait for it.
 func TestInterrupt(t *testing.T) {
 	t.Parallel()
+	synctest.Test(t, testInterrupt)
+}
+
+func testInterrupt(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	stop := writer(func(b []byte) (int, error) {
 		if bytes.Contains(b, []byte("talking")) {
