@@ -21,6 +21,7 @@ want opusinfo opus-tools
 if [ "$(uname -s)" = Linux ]; then
 	want nft nftables
 	want ip iproute2
+	want miniupnpd miniupnpd-nftables # the program alone, no service that starts
 fi
 [ -n "$missing" ] || exit 0
 

@@ -224,24 +224,27 @@ func TestCloseLeavesNothingRunning(t *testing.T) {
 	silent := newRouter(t).start()
 	good := newRouter(t, PCP, NATPMP, UPnP).start()
 	for _, r := range []*router{silent, good} {
-		for _, until := range []func(*Client){
-			func(*Client) {},
-			func(*Client) { // until a request is out
-				for before := r.count("pcp 1"); r.count("pcp 1") == before; {
+		for _, stage := range []string{"at once", "a request is out", "something was told"} {
+			before := r.count("pcp 1")
+			c := r.client()
+			switch stage {
+			case "a request is out":
+				for r.count("pcp 1") == before {
 					runtime.Gosched()
 				}
-			},
-			func(c *Client) { next(t, c) },
-		} {
-			c := r.client()
-			until(c)
+			case "something was told":
+				next(t, c)
+			}
 			c.Close()
 			c.Close()
-			buf := make([]byte, 1<<20)
-			stacks := string(buf[:runtime.Stack(buf, true)])
-			for _, who := range []string{"portmap.(*loop)", "portmap.(*session)", "portmap.(*igd)"} {
-				if strings.Contains(stacks, who) {
-					t.Fatalf("%s still runs:\n%s", who, stacks)
+			// A goroutine that has said its last word may take a moment to be gone.
+			for end := time.Now().Add(patience); ; runtime.Gosched() {
+				who, stacks := running()
+				if who == "" {
+					break
+				}
+				if time.Now().After(end) {
+					t.Fatalf("closed when %s: %s still runs:\n%s", stage, who, stacks)
 				}
 			}
 		}
@@ -249,6 +252,18 @@ func TestCloseLeavesNothingRunning(t *testing.T) {
 	if left := good.entries(); len(left) > 0 {
 		t.Errorf("left behind: %+v", left)
 	}
+}
+
+// running names a goroutine of a client, if there is one.
+func running() (who, stacks string) {
+	buf := make([]byte, 1<<20)
+	stacks = string(buf[:runtime.Stack(buf, true)])
+	for _, who := range []string{"portmap.(*loop)", "portmap.(*session)", "portmap.(*igd)"} {
+		if strings.Contains(stacks, who) {
+			return who, stacks
+		}
+	}
+	return "", ""
 }
 
 func TestEventsOfAReaderThatSleepsAreBounded(t *testing.T) {

@@ -24,9 +24,19 @@ func (s *session) pcp(ctx context.Context, t task) (grant, error) {
 			req.external = netip.AddrPortFrom(netip.Addr{}, s.net.internal.Port())
 		}
 	}
-	p, err := s.exchange(ctx, req.append(nil), func(p pcpResponse) bool {
+	ours := func(p pcpResponse) bool {
 		return p.op == opMap && p.nonce == s.nonce && p.protocol == protoUDP && p.internal == s.net.internal.Port()
-	})
+	}
+	p, err := s.exchange(ctx, req.append(nil), ours)
+	var refused *RefusedError
+	if t.verb == verbDrop && errors.As(err, &refused) {
+		// miniupnpd up to 2.3.1 refuses to close its own IPv6 pinholes. Then let
+		// it expire as soon as the router allows.
+		req.lifetime = 1
+		if _, short := s.exchange(ctx, req.append(nil), ours); short == nil {
+			err = nil
+		}
+	}
 	return grant{
 		external: p.external, lifetime: time.Duration(p.lifetime) * time.Second,
 		epoch: p.epoch, hasEpoch: true,

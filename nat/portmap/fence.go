@@ -19,8 +19,9 @@ const (
 	maxBody = 128 << 10
 	// maxHeaderBytes bounds what comes before it.
 	maxHeaderBytes = 16 << 10
-	// httpLimit bounds one request from connecting to the last byte.
-	httpLimit = 2 * time.Second
+	// httpLimit bounds one request from connecting to the last byte. Cheap
+	// routers take seconds when they are busy.
+	httpLimit = 5 * time.Second
 )
 
 var errOversized = errors.New("portmap: the router's answer is too long")

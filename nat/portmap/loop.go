@@ -105,6 +105,11 @@ func (l *loop) run() {
 		case h := <-l.heard:
 			now = time.Now()
 			h.s.race.Announce(now, h.announcement)
+			l.each(func(s *session) { // most often the same box, whose word got lost
+				if s != h.s {
+					s.race.Announce(now, announcement{})
+				}
+			})
 		case f := <-l.found:
 			now = time.Now()
 			l.looking = false

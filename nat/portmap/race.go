@@ -26,6 +26,9 @@ const (
 	checkEvery = 5 * time.Minute
 	// herd spreads the clients of a restarted router (RFC 6886 §3.7).
 	herd = 5 * time.Second
+	// young is the age below which a router that announces itself has just
+	// started, whatever its counter's tolerance.
+	young = 60 // seconds
 	// calm is the least time between two announcements or refreshes that are
 	// acted upon: anybody on the LAN can forge them.
 	calm = 10 * time.Second
@@ -414,8 +417,9 @@ func (r *race) Announce(now time.Time, a announcement) {
 		return
 	}
 	e := &r.entries[r.active]
-	// The counter says whether it is true, where there is one to compare with.
-	lost := a.method != e.method || e.epoch.observe(now, a.epoch)
+	// The counter says whether it is true, where there is one to compare with:
+	// RFC 6887 §14.1.3. Without, the router is believed.
+	lost := a.method != e.method || e.epoch.observe(now, a.epoch) || a.epoch < young
 	moved := a.external.IsValid() && a.external != e.held.External.Addr()
 	if lost || moved {
 		r.quiet = now.Add(calm)

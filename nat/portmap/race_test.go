@@ -300,6 +300,14 @@ func TestRestartOfTheRouter(t *testing.T) {
 		x.pass(herd)
 		x.wants("map pcp", "")
 	})
+	t.Run("announced by a router that had just started before", func(t *testing.T) {
+		x := newRig(t, PCP)
+		x.done(PCP, with(given("203.0.113.7:4000"), 1), nil)
+		x.told = nil
+		x.r.Announce(x.now, announcement{method: PCP, epoch: 0})
+		x.pass(herd)
+		x.wants("map pcp", "")
+	})
 	t.Run("new outside address", func(t *testing.T) {
 		x := newRig(t, NATPMP)
 		x.done(NATPMP, with(given("203.0.113.7:4000"), 100), nil)

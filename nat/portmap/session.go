@@ -23,7 +23,7 @@ const (
 	// interrupted: Close waits for one.
 	pmpLimit = time.Second
 	// upnpLimit bounds search, description and three actions together.
-	upnpLimit = 8 * time.Second
+	upnpLimit = 12 * time.Second
 	// dropLimit bounds a withdrawal.
 	dropLimit = 1200 * time.Millisecond
 	// maxIgnored is how many packets an exchange looks at before it gives up:

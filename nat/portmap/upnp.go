@@ -194,7 +194,10 @@ func (d *igd) outside(ctx context.Context, w wan) (netip.Addr, error) {
 	if err != nil {
 		return netip.Addr{}, d.fault(err)
 	}
-	a, err := netip.ParseAddr(strings.TrimSpace(text))
+	if text = strings.TrimSpace(text); text == "" { // some routers say so when they have none
+		return netip.IPv4Unspecified(), nil
+	}
+	a, err := netip.ParseAddr(text)
 	if err != nil {
 		d.count.malformed.Add(1)
 		return netip.Addr{}, fmt.Errorf("%w: %q", errBadExternal, clip(text))
@@ -336,9 +339,10 @@ func (d *igd) fault(err error) error {
 	}
 }
 
-// late makes a timeout recognizable as silence.
+// late makes a timeout recognizable as silence. The library passes on only the
+// text of what happened to a request.
 func late(err error) error {
-	if isTimeout(err) || errors.Is(err, context.DeadlineExceeded) {
+	if isTimeout(err) || strings.Contains(err.Error(), context.DeadlineExceeded.Error()) {
 		return fmt.Errorf("%w: %w", ErrNoAnswer, err)
 	}
 	return err
