@@ -18,7 +18,7 @@ const (
 	Search                     // one side opens sockets, the other tries ports
 	Sweep                      // both try all ports of the other's block, from a socket or two
 	AimAhead                   // both aim ahead of the other's port counter
-	Cross                      // a burst at agreed ports, then a slow search beside a relayed call
+	Cross                      // a burst at an agreed port, then a slow search beside a relayed call
 	OverTCP                    // UDP doesn't pass
 )
 
@@ -92,15 +92,14 @@ type Aim uint8
 // The aims.
 const (
 	AimKnown   Aim = iota // the port it told, or the one agreed on where it chooses its ports
-	AimAgreed             // one port of its block, agreed on from the shared key
 	AimCounter            // a port its counter is about to reach, further on in each round of sockets
 	AimPorts              // port after port
-	AimRolling            // port after port without end, while a call is relayed
+	AimRolling            // port after port without end, while a call is relayed; the first is agreed on
 )
 
 // String returns the aim in one word.
 func (a Aim) String() string {
-	names := [...]string{"known", "agreed", "counter", "ports", "rolling"}
+	names := [...]string{"known", "counter", "ports", "rolling"}
 	if int(a) < len(names) {
 		return names[a]
 	}
@@ -211,12 +210,15 @@ const (
 	// choices of an agreed port: the first may be taken by a neighbour.
 	choices = 4
 
-	// rollSockets carry a rolling search; with an address-and-port-dependent
-	// mapping each destination is a new mapping of the same socket.
-	rollSockets = 4
+	// rollSockets carry a rolling search: a quarter of a block of 512. With an
+	// address-and-port-dependent mapping a socket has one for each destination,
+	// so that larger shares need no more of them.
+	rollSockets = 128
 	// rollFor ends it: by then it has failed with φ = 25 % once in 1,800.
 	rollFor = 30 * time.Minute
-	// rollEvery is the least pause between its packets: 30 a second.
+	// rollEvery is the pause between its packets, 30 a second. The first round
+	// goes no faster: its mappings would all be gone before their successors
+	// are there, which meet them as well.
 	rollEvery = time.Second / 30
 	// unknownLife is what a mapping whose life was not learned is taken to
 	// last: RFC 4787 REQ-5's floor, since too long is only slow.

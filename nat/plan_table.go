@@ -198,31 +198,29 @@ func aimAhead(a, b side, o PlanOptions) Plan {
 	}}}
 }
 
-// cross aims all of a burst at one port of the other's block (the most likely
-// to meet that a budget allows: φ·φ), then replaces mappings as they expire:
-// 2φ²/T meetings a second for mapping life T, whatever the block's size.
+// cross holds as many mappings as our share has, and replaces each as it
+// expires: 2φ²/T meetings a second for mapping life T, whatever the block's
+// size. All sockets aim at one port before they aim at the next, the first of
+// which is agreed on: then no two of their mappings can meet the same one of
+// the peer's, and a round meets with φ·φ, the most there is to be had.
 func cross(a, b side, o PlanOptions) Plan {
-	room := max(a.live(o)-o.Standing, 1)
-	burst := Step{
-		Sockets: min(room, mostSockets), Aim: AimAgreed, Ranges: [2]Range{b.ports},
-		Passes: 1, Every: burstEvery,
+	s := Step{
+		Sockets: min(max(a.live(o)-o.Standing, 1), rollSockets),
+		Aim:     AimRolling, Ranges: [2]Range{b.ports}, Every: rollEvery,
 	}
-	roll := Step{
-		Sockets: rollSockets, Aim: AimRolling, Ranges: [2]Range{b.ports},
-		Every: max(a.life/time.Duration(room), rollEvery),
-	}
-	if a.perAddress {
+	switch {
+	case a.perAddress:
 		// A socket has one mapping here, wherever it sends: the search costs
 		// the household packets, not ports.
-		roll.Sockets, roll.Every = 2, rollEvery
-		burst.Sockets = min(burst.Sockets, room-roll.Sockets)
+		s.Sockets = sweepSockets / 2
+	case b.perAddress:
+		// The peer's few ports stay and send everywhere: try many.
+		s.Sockets = 1
 	}
-	p := Plan{Method: Cross, Steps: []Step{roll}}
-	if burst.Sockets > 0 {
-		p.Steps = []Step{burst, roll}
+	return Plan{
+		Method: Cross, Steps: []Step{s},
+		Reason: "both NATs take a new port for each connection; it may take minutes to meet by chance",
 	}
-	p.Reason = "both NATs take a new port for each connection; it may take minutes to meet by chance"
-	return p
 }
 
 // fit cuts a step to what our share leaves.
@@ -244,6 +242,9 @@ func (p *Plan) length() time.Duration {
 			n = max(s.Sockets, 1)
 		}
 		d = max(d, s.At+time.Duration(n)*s.Every+time.Duration(max(s.Passes-1, 0))*s.Gap)
+	}
+	if p.Role == Opener {
+		d = max(d, mostShots*burstEvery) // what the other side may take
 	}
 	if d > 0 {
 		d += lateAnswers

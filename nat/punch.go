@@ -29,6 +29,9 @@ const (
 	// maxLag is how much of a pace is caught up with after a late Advance;
 	// what a sleeping laptop missed is not sent in one burst.
 	maxLag = 50 * time.Millisecond
+	// lifeMargin is how much later than ours the NAT's count of a mapping's
+	// life may start: a trip to the router.
+	lifeMargin = 50 * time.Millisecond
 	// maxJams is how often a full send buffer is waited for.
 	maxJams = 20
 	jamWait = 100 * time.Millisecond

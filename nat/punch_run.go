@@ -32,9 +32,9 @@ func (p *Puncher) newRun(s Step) run {
 	switch s.Aim {
 	case AimPorts, AimRolling:
 		r.walk = p.newWalk(&r)
-	case AimAgreed:
+	}
+	if s.Aim == AimRolling {
 		r.port = p.agree.burst(s.Ranges[0], false)
-		r.done = r.port == 0
 	}
 	// What is more than a few packets to one known port needs a third side's
 	// word, and what has no end its word of today.
@@ -101,9 +101,8 @@ func (p *Puncher) work() {
 		p.advance(&p.runs[i])
 		busy = busy || !p.runs[i].done
 	}
-	if !busy {
+	if !busy && p.status.denied {
 		p.until = sooner(p.until, p.now.Add(lateAnswers))
-		p.nrun = 0
 	}
 }
 
@@ -200,7 +199,7 @@ func (p *Puncher) shoot(r *run, x, local int) {
 		flow: r.pass == 0, live: p.c.Plan.Live, stand: p.c.Standing,
 	}
 	if a.flow && p.maps(x) {
-		a.mapping = max(p.c.Plan.Life, shortLife) + time.Duration(max(r.Passes-1, 0))*r.Gap
+		a.mapping = max(p.c.Plan.Life, shortLife) + lifeMargin + time.Duration(max(r.Passes-1, 0))*r.Gap
 	}
 	switch why, at := p.budget.take(p.now, a); {
 	case why == NotRefused:
@@ -238,8 +237,6 @@ func (p *Puncher) shoot(r *run, x, local int) {
 func (p *Puncher) target(r *run) uint16 {
 	plan := &p.c.Plan
 	switch r.Aim {
-	case AimAgreed:
-		return r.port
 	case AimCounter:
 		bounds := r.Ranges[0]
 		if bounds.Size() == 0 {
