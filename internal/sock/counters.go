@@ -52,7 +52,13 @@ func (s *Socket) Dropped() map[string]uint64 {
 // Traffic returns the bytes of UDP payload that came in and went out since
 // Open, of whatever kind.
 func (s *Socket) Traffic() (received, sent uint64) {
-	for _, l := range s.locals {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	received, sent = s.gone.received, s.gone.sent
+	for _, l := range *s.locals.Load() {
+		if l == nil {
+			continue
+		}
 		received += l.received.Load()
 		sent += l.sent.Load()
 	}

@@ -44,6 +44,7 @@ type local struct {
 	addr  netip.AddrPort
 
 	received, sent atomic.Uint64 // bytes of payload
+	removed        atomic.Bool   // by Remove: nobody wants to hear of its end
 
 	mu           sync.Mutex
 	destinations map[netip.AddrPort]*net.UDPAddr // for conns other than *net.UDPConn
@@ -152,6 +153,9 @@ func (s *Socket) giveUp(l *local, err error) {
 	case <-s.done: // Close did this
 		return
 	default:
+	}
+	if l.removed.Load() {
+		return
 	}
 	_ = l.conn.Close() // writes fail from now on; it may be closed already
 	if s.cfg.Down != nil {

@@ -152,7 +152,7 @@ func TestDestinationsAreBounded(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if n := len(s.locals[0].destinations); n > maxDestinations {
+		if n := len(s.local(0).destinations); n > maxDestinations {
 			t.Errorf("%d destinations cached", n)
 		}
 		if err := s.WriteTo(to("192.0.2.1:9"), []byte{128}); err != nil || len(peers[0].in) != 1 {

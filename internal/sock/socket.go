@@ -8,7 +8,9 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -56,7 +58,7 @@ type Socket struct {
 	start  time.Time // instants are kept as durations since then
 	pool   buffers
 	drops  counters
-	locals []*local
+	locals atomic.Pointer[[]*local] // nil where one was removed; replaced under mu
 	quic   *pathConn
 
 	done    chan struct{} // closed by Close, so that readers don't wait
@@ -67,10 +69,12 @@ type Socket struct {
 	mu          sync.RWMutex // guards all below, and Peer fields that say so
 	bound       map[Path]*binding
 	virtual     map[netip.AddrPort]*Peer
-	known       int        // peers that are neither provisional nor closed
-	provisional *list.List // of *Peer, oldest first
-	prefix      [8]byte    // of virtual addresses
-	serial      uint64     // of the latest virtual address
+	known       int                             // peers that are neither provisional nor closed
+	provisional *list.List                      // of *Peer, oldest first
+	prefix      [8]byte                         // of virtual addresses
+	serial      uint64                          // of the latest virtual address
+	free        []int                           // numbers of removed connections, oldest first
+	gone        struct{ received, sent uint64 } // bytes of those
 }
 
 // Open starts reading the connections. It sets generous kernel buffers on
@@ -90,13 +94,85 @@ func Open(cfg Config) *Socket {
 	rand.Read(s.prefix[1:]) // never fails, by its documentation
 	s.prefix[0] = 0xfd      // RFC 4193: locally assigned, and never a real source
 	s.quic = newPathConn(s, s.nextVirtual())
+	var locals []*local
 	for i, c := range cfg.Conns {
-		s.locals = append(s.locals, newLocal(i, c))
+		locals = append(locals, newLocal(i, c))
 	}
-	for _, l := range s.locals {
+	s.locals.Store(&locals)
+	for _, l := range locals {
 		s.readers.Go(func() { s.read(l) })
 	}
 	return s
+}
+
+// MaxLocals bounds the local connections: two port searches of 256 sockets and
+// what a classification opens.
+const MaxLocals = 1024
+
+// Add takes one more connection into use, which Close and Remove close, and
+// returns its number. The error is ErrLocal when there are MaxLocals, or
+// net.ErrClosed; c is then closed.
+func (s *Socket) Add(c net.PacketConn) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	select {
+	case <-s.done:
+		c.Close()
+		return 0, net.ErrClosed
+	default:
+	}
+	locals := slices.Clone(*s.locals.Load())
+	i := len(locals)
+	if i == MaxLocals {
+		// The number that has been free for longest: what is on its way for
+		// the one before is the least then.
+		if len(s.free) == 0 {
+			c.Close()
+			return 0, ErrLocal
+		}
+		i, s.free = s.free[0], s.free[1:]
+	} else {
+		locals = append(locals, nil)
+	}
+	l := newLocal(i, c)
+	locals[i] = l
+	s.locals.Store(&locals)
+	s.readers.Go(func() { s.read(l) })
+	return i, nil
+}
+
+// Remove closes a connection that Add took, without calling Down, and forgets
+// what is bound to it.
+func (s *Socket) Remove(i int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	locals := slices.Clone(*s.locals.Load())
+	if i < len(s.cfg.Conns) || i >= len(locals) || locals[i] == nil {
+		return
+	}
+	l := locals[i]
+	locals[i] = nil
+	s.locals.Store(&locals)
+	s.free = append(s.free, i)
+	for path, at := range s.bound {
+		if path.Local == i {
+			delete(s.bound, path)
+			at.peer.paths = without(at.peer.paths, path)
+		}
+	}
+	l.removed.Store(true)
+	s.gone.received += l.received.Load()
+	s.gone.sent += l.sent.Load()
+	_ = l.conn.Close()
+}
+
+// local returns a connection by its number; nil when there is none.
+func (s *Socket) local(i int) *local {
+	locals := *s.locals.Load()
+	if i < 0 || i >= len(locals) {
+		return nil
+	}
+	return locals[i]
 }
 
 // Close closes the connections and the path socket and waits until the readers
@@ -104,8 +180,13 @@ func Open(cfg Config) *Socket {
 // is the first one a connection reported.
 func (s *Socket) Close() error {
 	s.closing.Do(func() {
-		close(s.done)
-		for _, l := range s.locals {
+		s.mu.Lock()
+		close(s.done) // from here on nothing is added
+		s.mu.Unlock()
+		for _, l := range *s.locals.Load() {
+			if l == nil {
+				continue
+			}
 			if err := l.conn.Close(); err != nil && !errors.Is(err, net.ErrClosed) && s.closed == nil {
 				s.closed = err
 			}
@@ -119,19 +200,21 @@ func (s *Socket) Close() error {
 // LocalAddr returns the address of a local connection as its system reports
 // it, or the zero value when there is none.
 func (s *Socket) LocalAddr(local int) netip.AddrPort {
-	if local < 0 || local >= len(s.locals) {
+	l := s.local(local)
+	if l == nil {
 		return netip.AddrPort{}
 	}
-	return s.locals[local].addr
+	return l.addr
 }
 
 // WriteTo sends one raw datagram. The error is the system's, ErrLocal, or
 // wraps net.ErrClosed when the local connection is down.
 func (s *Socket) WriteTo(p Path, b []byte) error {
-	if p.Local < 0 || p.Local >= len(s.locals) {
+	l := s.local(p.Local)
+	if l == nil {
 		return ErrLocal
 	}
-	return s.locals[p.Local].write(p.Remote, b)
+	return l.write(p.Remote, b)
 }
 
 // QUIC returns the path socket, always the same. quic.Transport may be its
