@@ -11,7 +11,7 @@ const (
 	maxProbes = 60
 	// maxOpen bounds the questions open at a time: a round's, two ladders of
 	// lifetimes, and the watch on the absolute one.
-	maxOpen = maxProbes + 2*maxRungs + watchers
+	maxOpen = maxProbes + 2*maxRungs + 2*watchers
 	// maxAsks bounds what waits for the driver: every open question once, and
 	// every socket to be closed.
 	maxAsks = maxOpen + maxTrials + 2*maxRungs + watchers
@@ -21,8 +21,6 @@ const (
 	askLeast = 250 * time.Millisecond
 	askMost  = 800 * time.Millisecond
 	askTries = 3
-	// hairpinWait is the time a packet may take to our own router and back.
-	hairpinWait = 200 * time.Millisecond
 )
 
 // role says what a question is for.

@@ -4,6 +4,7 @@ package nat
 
 import (
 	"fmt"
+	"math/bits"
 	"net/netip"
 	"slices"
 )
@@ -14,14 +15,19 @@ const (
 	enoughSamples = 10
 	// maxStep bounds the steps of a sequence; known ones are 1, 2 and -1.
 	maxStep = 1024
+	// equalSteps is the least that makes a sequence.
+	equalSteps = 3
 	// maxBlock is the largest block that is told from no block at all: 12 random
 	// ports lie within it once in 300,000 times. Carriers give 128 to 16,384.
 	maxBlock = 16384
 	// lowPort is the first that NATs give out, so blocks are often aligned to it.
 	lowPort = 1024
+	// outlying: the ports of a majority lie by chance within a quarter of what all
+	// lie in once in 30,000 times.
+	outlying = 4
 	// tooTight is how much larger than the samples suggest an aligned block may
 	// be and still be believed in.
-	tooTight = 1.5
+	tooTight = 1.3
 )
 
 // portFinding is what is known of a NAT's choice of ports.
@@ -65,12 +71,7 @@ func portRule(list []sample) portFinding {
 // confident tells how far a sample of this size and from so many networks can
 // be believed.
 func confident(list []sample) float64 {
-	var nets []netip.Prefix
-	for _, s := range list {
-		if !slices.Contains(nets, s.prefix) {
-			nets = append(nets, s.prefix)
-		}
-	}
+	nets := networks(list)
 	switch {
 	case len(list) < minSamples || len(nets) < 2:
 		return guess
@@ -113,64 +114,122 @@ func preservedRule(list []sample, fresh int) (portFinding, bool) {
 
 // sequentialRule looks for the same step between mappings made one after the
 // other. A counter runs for each outside address; between two of ours there may
-// be others'.
+// be others', and a liar's port spoils the steps beside it.
 func sequentialRule(list []sample) (portFinding, bool) {
+	nets := len(networks(list))
 	list = slices.DeleteFunc(slices.Clone(list), func(s sample) bool { return s.order < 0 })
 	slices.SortStableFunc(list, func(a, b sample) int { return a.order - b.order })
-	var steps []int
+	type pair struct {
+		step int
+		a, b netip.Prefix
+	}
+	var pairs []pair
 	for i, s := range list {
 		for _, o := range list[i+1:] {
 			if o.out.Addr() == s.out.Addr() {
-				steps = append(steps, int(o.out.Port())-int(s.out.Port()))
+				pairs = append(pairs, pair{int(o.out.Port()) - int(s.out.Port()), s.prefix, o.prefix})
 				break
 			}
 		}
 	}
-	most, step := 0, 0
-	for _, d := range steps {
+	most, step, touched := 0, 0, 0
+	for _, p := range pairs {
+		if p.step == 0 || max(p.step, -p.step) > maxStep {
+			continue
+		}
+		var saw []netip.Prefix
 		n := 0
-		for _, e := range steps {
-			if e == d {
-				n++
+		for _, q := range pairs {
+			if q.step != p.step {
+				continue
+			}
+			n++
+			if !slices.Contains(saw, q.a) {
+				saw = append(saw, q.a)
+			}
+			if !slices.Contains(saw, q.b) {
+				saw = append(saw, q.b)
 			}
 		}
-		if n > most && d != 0 && max(d, -d) <= maxStep {
-			most, step = n, d
+		if n > most {
+			most, step, touched = n, p.step, len(saw)
 		}
 	}
-	// Four equal steps among eleven come up by chance once in 400,000 times
-	// in a block of 512 ports.
-	if most < 4 || 5*most < 2*len(steps) {
+	// Three equal steps among fourteen come up by chance once in 700 times in
+	// a block of 512 ports, four once in 130,000.
+	if most < equalSteps || 2*touched <= nets {
 		return portFinding{}, false
 	}
 	f := portFinding{rule: Sequential, step: step, confidence: oneVoice,
-		why: fmt.Sprintf("%d of %d ports came %+d after the one before", most, len(steps), step)}
-	if 5*most >= 3*len(steps) {
+		why: fmt.Sprintf("%d of %d ports came %+d after the one before", most, len(pairs), step)}
+	switch {
+	case most == equalSteps && 5*most < 2*len(pairs):
+		f.confidence = guess
+	case 5*most >= 3*len(pairs):
 		f.confidence = confident(list)
 	}
 	return f, true
 }
 
-// blockRule looks for a small range that all ports are from, or all but those
-// that one network told, which may be lying.
-func blockRule(list []sample) (portFinding, bool) {
-	if f, ok := blockOf(list, maxBlock); ok {
-		return f, true
-	}
-	var nets []netip.Prefix
+// networks returns those that saw the samples.
+func networks(list []sample) (nets []netip.Prefix) {
 	for _, s := range list {
-		if slices.Contains(nets, s.prefix) {
+		if !slices.Contains(nets, s.prefix) {
+			nets = append(nets, s.prefix)
+		}
+	}
+	return nets
+}
+
+// blockRule looks for a small range that all ports are from; or all that a
+// majority of networks saw, if that one is much smaller: the others may lie.
+func blockRule(list []sample) (portFinding, bool) {
+	whole, found := blockOf(list, maxBlock)
+	if found && whole.confidence > oneVoice && !stable(list, whole.block) {
+		whole.confidence = oneVoice
+	}
+	least := maxBlock / 2
+	if found {
+		least = (int(whole.block[1]) - int(whole.block[0]) + 1) / outlying
+	}
+	nets := networks(list)
+	nets = nets[:min(len(nets), maxAsked)]
+	best, size := whole, 0
+	for set := range 1 << len(nets) {
+		n := bits.OnesCount(uint(set))
+		if 2*n <= len(nets) || n == len(nets) || n < size {
 			continue
 		}
-		nets = append(nets, s.prefix)
-		rest := slices.DeleteFunc(slices.Clone(list), func(o sample) bool { return o.prefix == s.prefix })
-		// Less is left to speak against chance, so the range must be smaller.
-		if f, ok := blockOf(rest, maxBlock/2); ok && 2*len(rest) > len(list) {
-			f.confidence = min(f.confidence, oneVoice)
-			return f, true
+		f, ok := blockOf(seenBy(list, nets, set), least)
+		if !ok || n == size && int(f.block[1])-int(f.block[0]) >= int(best.block[1])-int(best.block[0]) {
+			continue
+		}
+		f.confidence = min(f.confidence, oneVoice, margin(n, len(nets)))
+		best, size = f, n
+	}
+	return best, found || size > 0
+}
+
+// seenBy returns the samples of a set of networks, one bit for each.
+func seenBy(list []sample, nets []netip.Prefix, set int) (part []sample) {
+	for _, s := range list {
+		if i := slices.Index(nets, s.prefix); i >= 0 && set>>i&1 == 1 {
+			part = append(part, s)
 		}
 	}
-	return portFinding{}, false
+	return part
+}
+
+// stable reports whether a block does not hang on one network's word.
+func stable(list []sample, block [2]uint16) bool {
+	nets := networks(list)
+	for i := range nets {
+		f, ok := blockOf(seenBy(list, nets, 1<<len(nets)-1-1<<i), maxBlock)
+		if !ok || f.block != block {
+			return false
+		}
+	}
+	return true
 }
 
 // blockOf estimates the block that ports were drawn from: the smallest aligned

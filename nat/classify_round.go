@@ -13,17 +13,25 @@ const (
 	// is blocked, and two liars among five don't matter.
 	maxAsked = 5
 	// maxFirst of them are asked to test the filter, maxFirst6 that of IPv6.
-	maxFirst  = 4
+	maxFirst  = maxAsked
 	maxFirst6 = 3
-	// maxSeconds of their second ports: one tells, three can be believed.
-	maxSeconds = 3
-	// spreadTrials sockets in one burst show a sequence; with the first ones
-	// 12 ports, which miss half of a block once in 2,000 times.
-	spreadTrials = 8
+	// maxFilters of those do: three silent ones are enough.
+	maxFilters = 4
+	// maxSeconds of their second ports: one tells, more can be believed.
+	maxSeconds = maxAsked
+	// maxPortFilters of them write from there, which one honest one proves.
+	maxPortFilters = 3
+	// hesitate is how long the burst waits for the last answers to the first
+	// questions, which show who lies.
+	hesitate = 350 * time.Millisecond
+	// spreadTrials sockets in one burst, two at least for each peer, show a
+	// sequence even when two peers of five lie.
+	spreadTrials = 2 * maxFirst
 	// blockSamples ports tell the bounds of a block: see block.
 	blockSamples = 20
-	// boundTrials sockets bound within it make a majority.
-	boundTrials = 3
+	// boundTrials sockets are bound within it: some of the ports may be taken by
+	// other hosts.
+	boundTrials = 4
 	maxTrials   = maxFirst + maxFirst6 + blockSamples + boundTrials
 	// maxSamples is one for each probe.
 	maxSamples = maxProbes
@@ -45,6 +53,7 @@ type round struct {
 	six      bool           // about IPv6, since there is nothing else
 	prefixes int            // networks of peers when it began
 	probes   int            // sent
+	hurry    time.Time      // the burst need not wait for everybody from then on
 	outside  netip.AddrPort // our own socket's, as most see it
 	trials   []*trial
 	samples  []sample
@@ -53,18 +62,19 @@ type round struct {
 
 // trial is a fresh socket.
 type trial struct {
-	socket   int
-	point    *point // the peer it wrote to first
-	first    bool   // serves the filter, so it writes to nobody else
-	bind     uint16 // the port it was bound to, if that was the point
-	six      bool
-	order    int
-	retried  bool // its place in the order is not certain
-	over     bool
-	port     uint16
-	seen     netip.AddrPort
-	fromPort outcome
-	fromPeer outcome
+	socket  int
+	point   *point // the peer it wrote to first
+	first   bool   // serves the filter, so it writes to nobody else
+	bind    uint16 // the port it was bound to, if that was the point
+	six     bool
+	order   int
+	retried bool // its place in the order is not certain
+	over    bool
+	port    uint16
+	seen    netip.AddrPort
+
+	askedPort, askedPeer bool
+	fromPort, fromPeer   outcome
 }
 
 // outcome is that of a filter test.
@@ -83,7 +93,8 @@ type hairpin struct{ begun, came, over, failed bool }
 type sample struct {
 	in      uint16
 	out     netip.AddrPort
-	prefix  netip.Prefix // of the peer that saw it
+	point   *point       // that saw it
+	prefix  netip.Prefix // its network
 	order   int          // in which it was asked for; <0 = not certain
 	another bool         // of a socket that had one
 }
@@ -130,7 +141,7 @@ func (c *Classifier) progress() {
 
 // begin starts a round.
 func (c *Classifier) begin() {
-	c.round = round{stage: stageAsking, prefixes: c.prefixes(), six: c.only6()}
+	c.round = round{stage: stageAsking, prefixes: c.prefixes(), six: c.only6(), hurry: c.now.Add(hesitate)}
 	for _, p := range c.points {
 		if c.began { // what made us ask again must not speak twice
 			p.main, p.second = sight{}, sight{}
@@ -239,7 +250,7 @@ func (c *Classifier) tried(q asked, r Reply) {
 		t.seen, t.port = r.Seen, r.Port
 	}
 	if t.bind == 0 && t.six == c.round.six && len(c.round.samples) < maxSamples {
-		s := sample{in: r.Port, out: r.Seen, prefix: q.point.prefix, order: t.order, another: q.role == roleExtra}
+		s := sample{in: r.Port, out: r.Seen, point: q.point, prefix: q.point.prefix, order: t.order, another: q.role == roleExtra}
 		if t.retried || s.another {
 			s.order = -1
 		}
@@ -249,31 +260,38 @@ func (c *Classifier) tried(q asked, r Reply) {
 		return
 	}
 	aim := Ask{Socket: t.socket}
-	peer, port := c.passed(t.six)
-	if q.point.able.OtherPeer && !peer {
+	peer, port, peers, ports := c.passed(t.six)
+	if q.point.able.OtherPeer && !peer && peers < maxFilters {
 		aim.Want = FromOtherPeer
 		limit := 2
 		if c.round.prefixes < enoughPrefixes {
 			limit = askTries
 		}
-		c.ask(asked{role: rolePeer, point: q.point, trial: t, limit: limit, Ask: aim})
+		t.askedPeer = c.ask(asked{role: rolePeer, point: q.point, trial: t, limit: limit, Ask: aim})
 	}
-	if q.point.able.OtherPort && !peer && !port {
+	if q.point.able.OtherPort && !peer && !port && ports < maxPortFilters {
 		aim.Want = FromOtherPort
-		c.ask(asked{role: rolePort, point: q.point, trial: t, Ask: aim})
+		t.askedPort = c.ask(asked{role: rolePort, point: q.point, trial: t, Ask: aim})
 	}
 }
 
-// passed reports what got through the filter: another peer's answer, that of a
-// second port.
-func (c *Classifier) passed(six bool) (peer, port bool) {
+// passed reports what got through the filter, another peer's answer or that of
+// a second port, and how many peers were asked for each.
+func (c *Classifier) passed(six bool) (peer, port bool, peers, ports int) {
 	for _, t := range c.round.trials {
-		if t.six == six {
-			peer = peer || t.fromPeer == came
-			port = port || t.fromPort == came
+		if t.six != six {
+			continue
+		}
+		peer = peer || t.fromPeer == came
+		port = port || t.fromPort == came
+		if t.askedPeer {
+			peers++
+		}
+		if t.askedPort {
+			ports++
 		}
 	}
-	return peer, port
+	return peer, port, peers, ports
 }
 
 // ready reports whether enough is known of who hears strangers.
@@ -284,13 +302,14 @@ func (c *Classifier) ready() bool {
 			nets = append(nets, t.point.prefix)
 		}
 	}
-	return len(nets) >= enoughPrefixes || !c.asks.any(roleFirst)
+	return len(nets) >= enoughPrefixes && !c.now.Before(c.round.hurry) || !c.asks.any(roleFirst, roleMain)
 }
 
 // hearing returns the peers that answered a port which never wrote to them.
 func (c *Classifier) hearing() []*point {
 	list := c.choose(c.round.six, maxPoints)
-	list = slices.DeleteFunc(list, func(p *point) bool { return p.takes != Yes })
+	liars := c.liars()
+	list = slices.DeleteFunc(list, func(p *point) bool { return p.takes != Yes || slices.Contains(liars, p) })
 	return list[:min(len(list), maxFirst)]
 }
 
@@ -306,7 +325,7 @@ func (c *Classifier) spread() {
 // measure looks closer where ports come from a block.
 func (c *Classifier) measure() {
 	list := c.hearing()
-	found := portRule(c.round.samples)
+	found := portRule(c.trusted(c.liars()))
 	if found.rule != BlockPorts || len(list) == 0 {
 		return
 	}

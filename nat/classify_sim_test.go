@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
+	"os"
+	"strconv"
 	"testing"
 	"time"
 
@@ -215,6 +217,9 @@ func (k boxKind) run(t testing.TB, seed uint64) (s *subject, w want) {
 
 func TestClassify(t *testing.T) {
 	seeds := 25
+	if n, err := strconv.Atoi(os.Getenv("SEEDS")); err == nil {
+		seeds = n
+	}
 	if testing.Short() {
 		seeds = 5
 	}

@@ -74,7 +74,9 @@ func (c *Classifier) judge() {
 	f := found{done: true}
 	f.mapping = mappingOf(c.points, c.hosts, c.round.six, c.now)
 	f.filter = filterOf(c.round.trials, c.round.six)
-	f.ports = portRule(c.round.samples)
+	liars := c.liars()
+	samples := c.trusted(liars)
+	f.ports = portRule(samples)
 	silent := 0
 	var nets []netip.Prefix
 	for _, p := range c.points {
@@ -90,7 +92,7 @@ func (c *Classifier) judge() {
 	if f.mapping.kind == UnknownDependence && !f.blocked && c.found.done {
 		return // nobody was there to ask; what was known still stands
 	}
-	f.public, f.arbitrary = c.publics()
+	f.public, f.arbitrary = c.publics(samples, liars)
 	f.hairpin, f.chosen = c.hairpinOf(&f), c.chosenOf()
 	f.six, f.sixWhy = c.sixOf(&f)
 	c.round.outside = f.mapping.at
@@ -98,7 +100,7 @@ func (c *Classifier) judge() {
 }
 
 // publics returns the outside addresses that more than one network told.
-func (c *Classifier) publics() (list []netip.Addr, arbitrary Tri) {
+func (c *Classifier) publics(samples []sample, liars []*point) (list []netip.Addr, arbitrary Tri) {
 	type told struct {
 		ip  netip.Addr
 		net netip.Prefix
@@ -114,11 +116,11 @@ func (c *Classifier) publics() (list []netip.Addr, arbitrary Tri) {
 		}
 	}
 	for _, p := range c.points {
-		if p.Addr.Addr().Is6() == c.round.six && p.main.fresh(c.now) {
+		if p.Addr.Addr().Is6() == c.round.six && p.main.fresh(c.now) && !slices.Contains(liars, p) {
 			add(p.main.seen.Addr(), p.prefix)
 		}
 	}
-	for _, s := range c.round.samples {
+	for _, s := range samples {
 		add(s.out.Addr(), s.prefix)
 	}
 	for i, t := range all {
@@ -136,106 +138,10 @@ func (c *Classifier) publics() (list []netip.Addr, arbitrary Tri) {
 	switch {
 	case len(list) > 1:
 		arbitrary = Yes
-	case len(c.round.samples) >= onePool:
+	case len(samples) >= onePool:
 		arbitrary = No
 	}
 	return list, arbitrary
-}
-
-// testHairpin writes from a fresh socket to our own outside address and, since
-// a filter may want that, back.
-func (c *Classifier) testHairpin() {
-	h := &c.round.hairpin
-	if h.begun || !c.found.done || c.round.six || c.found.blocked || c.found.mapping.kind == NoNAT || !c.settled() {
-		return
-	}
-	h.begun = true
-	own := c.found.mapping.at
-	for _, p := range c.points {
-		if !own.IsValid() && p.main.fresh(c.now) && !p.Addr.Addr().Is6() {
-			own = p.main.seen
-		}
-	}
-	i := slices.IndexFunc(c.round.trials, func(t *trial) bool {
-		return !t.first && !t.six && t.bind == 0 && t.seen.IsValid() && slices.Contains(c.found.public, t.seen.Addr())
-	})
-	// A single peer's word is not enough to write to an address.
-	if i < 0 || !slices.Contains(c.found.public, own.Addr()) {
-		h.failed = true
-		return
-	}
-	t := c.round.trials[i]
-	c.ask(asked{role: roleHairpin, wait: hairpinWait, Ask: Ask{Kind: AskHairpin, Socket: t.socket, To: own}})
-	c.ask(asked{role: roleHairpin, wait: hairpinWait, Ask: Ask{Kind: AskHairpin, To: t.seen}})
-}
-
-func (c *Classifier) hairpinOf(f *found) Tri {
-	h := c.round.hairpin
-	switch {
-	case h.came:
-		return Yes
-	case !h.over || h.failed:
-		return Unknown
-	case f.mapping.kind == EndpointIndependent, f.filter.kind == EndpointIndependent:
-		return No
-	}
-	// What we write to our own address gets a mapping of its own, so the
-	// filter of the one that is written to stays shut.
-	return Unknown
-}
-
-func (c *Classifier) chosenOf() Tri {
-	kept, all := 0, 0
-	for _, t := range c.round.trials {
-		if t.bind != 0 && t.seen.IsValid() {
-			all++
-			if t.seen.Port() == t.bind {
-				kept++
-			}
-		}
-	}
-	switch {
-	case all < 2:
-		return Unknown
-	case 2*kept > all:
-		return Yes
-	}
-	return No
-}
-
-func (c *Classifier) sixOf(f *found) (IPv6, string) {
-	filter := f.filter
-	if !c.round.six {
-		if !c.asked6 {
-			return UnknownIPv6, ""
-		}
-		if !c.has(netip.Addr.Is6) {
-			return NoIPv6, ""
-		}
-		filter = filterOf(c.round.trials, true)
-		tried, heard := 0, 0
-		for _, t := range c.round.trials {
-			if t.six {
-				tried++
-				if t.seen.IsValid() {
-					heard++
-				}
-			}
-		}
-		if heard == 0 && tried >= 2 && !c.open() {
-			return NoIPv6, fmt.Sprintf("this machine has IPv6, but none of %d peers answered over it", tried)
-		}
-	}
-	switch filter.kind {
-	case EndpointIndependent:
-		return OpenIPv6, "IPv6: " + filter.why
-	case UnknownDependence:
-		return UnknownIPv6, ""
-	}
-	if !c.round.six && c.asks.any(rolePeer) {
-		return UnknownIPv6, ""
-	}
-	return FirewalledIPv6, "IPv6: " + filter.why
 }
 
 // compose makes the verdict from all there is, and tells it when it is new.
@@ -310,24 +216,6 @@ func join(list []netip.Addr) string {
 		s = append(s, a.String())
 	}
 	return strings.Join(s, ", ")
-}
-
-// carrierOf looks for a second NAT beyond the gateway's.
-func (c *Classifier) carrierOf(b *Behaviour) (Tri, string) {
-	inside := slices.ContainsFunc(c.hosts, carrierInside)
-	switch {
-	case b.Mapping == NoNAT && len(c.hosts) > 0:
-		return No, ""
-	case len(b.Public) == 0:
-		return Unknown, ""
-	case inside && !slices.ContainsFunc(b.Public, carrierInside):
-		return Yes, "this machine has a carrier's inside address (100.64.0.0/10)"
-	case !c.gate.IsValid() || c.gate.Is4() != b.Public[0].Is4():
-		return Unknown, ""
-	case slices.Contains(b.Public, c.gate):
-		return No, "the router's own outside address is what peers see"
-	}
-	return Yes, fmt.Sprintf("the router's outside address is %v, but peers see %s", c.gate, join(b.Public))
 }
 
 // tell stores a verdict and makes an event of it when it is new.

@@ -33,10 +33,16 @@ type watcher struct {
 	age    time.Duration // when last seen alive
 	deaths [maxDeaths]death
 	n      int
+
+	// Where ports are preserved a new mapping looks like the old one, and a
+	// lost packet like its end: each wait is asked for twice there.
+	keeps   bool
+	waiting int  // answers to come
+	heard   bool // one came
 }
 
 // death is an end of a mapping. One that moved came back at another port; one
-// that didn't may be a lost packet.
+// that didn't may be two lost packets.
 type death struct {
 	age   time.Duration
 	moved bool
@@ -44,7 +50,7 @@ type death struct {
 
 func (w *watcher) begin(c *Classifier, p *point, i int) {
 	c.sockets++
-	*w = watcher{socket: c.sockets, point: p}
+	*w = watcher{socket: c.sockets, point: p, keeps: c.found.ports.rule == Preserved}
 	w.ask(c, i, 0)
 }
 
@@ -55,8 +61,12 @@ func (w *watcher) ask(c *Classifier, i int, delay time.Duration) {
 		return
 	}
 	q := asked{role: roleWatch, point: w.point, rung: i, Ask: Ask{Socket: w.socket, Delay: delay}}
+	w.waiting, w.heard = 1, false
 	if delay > 0 {
 		q.limit, q.wait = 1, delay+watchLate
+		if w.keeps && c.ask(q) {
+			w.waiting = 2
+		}
 	}
 	if !c.ask(q) {
 		w.stop(c)
@@ -64,21 +74,21 @@ func (w *watcher) ask(c *Classifier, i int, delay time.Duration) {
 }
 
 func (w *watcher) came(c *Classifier, q asked, r Reply) {
+	w.waiting--
 	switch {
 	case !w.seen.IsValid():
 		w.seen, w.born = r.Seen, q.sent
 	case r.Seen != w.seen:
 		w.died(true)
 		w.seen, w.born, w.age = r.Seen, q.sent, 0
-	case q.Delay == 0:
-		// Nothing came a moment ago, and the port is the same: a packet was lost,
-		// or the mapping was made anew as it had been.
+	case q.Delay > 0:
+		w.age = c.now.Sub(w.born)
+	case w.keeps:
 		w.died(false)
 		w.born, w.age = q.sent, 0
-	default:
-		w.age = c.now.Sub(w.born)
 	}
-	w.ask(c, q.rung, watchDelay)
+	w.heard = true
+	w.next(c, q.rung)
 }
 
 func (w *watcher) missed(c *Classifier, q asked) {
@@ -86,7 +96,19 @@ func (w *watcher) missed(c *Classifier, q asked) {
 		w.stop(c) // the peer has gone
 		return
 	}
-	w.ask(c, q.rung, 0)
+	w.waiting--
+	w.next(c, q.rung)
+}
+
+// next goes on when all is back.
+func (w *watcher) next(c *Classifier, i int) {
+	switch {
+	case w.waiting > 0:
+	case w.heard:
+		w.ask(c, i, watchDelay)
+	default:
+		w.ask(c, i, 0)
+	}
 }
 
 func (w *watcher) died(moved bool) {
@@ -113,7 +135,7 @@ func (l *lifetimes) watched(c *Classifier) bool {
 	if !found && c.now.Before(l.ends) {
 		return false
 	}
-	l.absolute, l.ends = life, time.Time{}
+	l.absolute, l.ends = life.Truncate(time.Second), time.Time{}
 	c.asks.cancel(func(q *asked) bool { return q.role == roleWatch })
 	for i := range l.watch {
 		l.watch[i].stop(c)
