@@ -231,6 +231,7 @@ type punchWorld struct {
 	boxes   [2]*simnet.NAT
 	seen    [2]netip.AddrPort
 	started time.Time
+	inBox   [2]int // most mappings in each box at a time, sampled
 }
 
 var punchEpoch = time.Date(2026, 11, 22, 0, 0, 0, 0, time.UTC)
@@ -313,6 +314,17 @@ func newPunchWorld(t testing.TB, seed uint64, sites [2]punchSite, loss float64, 
 // run lets the punch go on until both sides are up; it returns how long that
 // took, and whether it happened within d.
 func (p *punchWorld) run(d time.Duration) (time.Duration, bool) {
-	ok := p.w.Until(d, func() bool { return p.a.up() && p.b.up() })
+	events := 0
+	ok := p.w.Until(d, func() bool {
+		if events++; events%512 == 0 {
+			for i, b := range p.boxes {
+				if b != nil {
+					maps, _ := b.Len()
+					p.inBox[i] = max(p.inBox[i], maps)
+				}
+			}
+		}
+		return p.a.up() && p.b.up()
+	})
 	return p.w.Now().Sub(p.started), ok
 }
