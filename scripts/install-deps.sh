@@ -21,13 +21,14 @@ want opusinfo opus-tools
 if [ "$(uname -s)" = Linux ]; then
 	want nft nftables
 	want ip iproute2
+	want turnserver coturn
 	want miniupnpd miniupnpd-nftables # the program alone, no service that starts
 fi
 [ -n "$missing" ] || exit 0
 
 if [ "${P2POS_NO_INSTALL:-}" = 1 ] || ! have apt-get; then
 	note "not here, so the tests that need them are left out (Debian names):$missing"
-	note "macOS: brew install opus pkg-config opus-tools; Fedora: dnf install gcc opus-devel pkgconf opus-tools nftables iproute"
+	note "macOS: brew install opus pkg-config opus-tools; Fedora: dnf install gcc opus-devel pkgconf opus-tools nftables iproute coturn"
 	exit 0
 fi
 
@@ -45,6 +46,8 @@ log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 # One source that can't be reached need not matter: install decides.
 root apt-get -q -o DPkg::Lock::Timeout=120 update >"$log" 2>&1 || note "apt-get update failed, trying with the lists there are"
+# The tests start their own turnserver; a public one is not ours to set up.
+case "$missing" in *coturn*) root systemctl mask coturn.service >>"$log" 2>&1 || : ;; esac
 # shellcheck disable=SC2086 # a list of words
 if ! root env DEBIAN_FRONTEND=noninteractive apt-get -q -y -o DPkg::Lock::Timeout=120 install --no-install-recommends $missing >>"$log" 2>&1; then
 	tail -n 20 "$log" >&2
