@@ -286,6 +286,7 @@ func patient(p Plan, d time.Duration) (Plan, bool) {
 	if p.Method == Simultaneous || len(steps) == 0 {
 		steps = []Step{{Aim: AimKnown}}
 	}
+	shots := meetShots / len(steps)
 	p.Hold, p.After, p.For, p.Steps = 0, 0, d, nil
 	for _, s := range steps {
 		if s.At > 0 {
@@ -295,12 +296,12 @@ func patient(p Plan, d time.Duration) (Plan, bool) {
 			k := known
 			k.Sockets, k.Bind = min(s.Sockets, meetSockets), s.Bind
 			if k.Sockets > 0 {
-				k.Passes = max(1, min(k.Passes, meetShots/k.Sockets))
+				k.Passes = max(1, min(k.Passes, shots/k.Sockets))
 			}
 			p.Steps = append(p.Steps, k)
 			continue
 		}
-		s.Ahead, s.Shots, s.Every = 0, min(s.Shots, meetShots), d/time.Duration(meetShots+1)
+		s.Ahead, s.Shots, s.Every = 0, min(s.Shots, shots), d/time.Duration(shots+1)
 		p.Steps = append(p.Steps, s)
 	}
 	return p, true

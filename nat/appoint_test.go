@@ -112,6 +112,23 @@ func TestAppointmentsGetSparse(t *testing.T) {
 	if common == 0 {
 		t.Error("no slot in common within 12 min")
 	}
+	start := epoch.Add(3*time.Hour + 3*time.Minute)
+	b = NewAppointments()
+	b.Remember(epoch, y)
+	b.Seek(start)
+	lb, at := meets(b, start, 50*time.Minute)
+	late := 0
+	for i, m := range lb {
+		if at[i].Sub(start) > keenFor+2*time.Minute {
+			late++
+			if !slots[m.Slot] {
+				t.Errorf("slot %d is kept by one side alone", m.Slot)
+			}
+		}
+	}
+	if late < 2 || late > 5 {
+		t.Errorf("%d appointments in the last 38 of 50 min", late)
+	}
 	// Found ends it; Lost begins anew.
 	now := epoch.Add(5 * time.Hour)
 	a.Found(now, x.Peer)
@@ -191,6 +208,9 @@ func TestAppointmentsStayInBudget(t *testing.T) {
 					if s.s.Path.Remote.Addr() != punchPeer.Addr() {
 						t.Fatalf("%s × %s: shot at %v", n, m, s.s.Path)
 					}
+				}
+				if len(r.sent) > packetsRemembered/3 {
+					t.Errorf("%s × %s: %d packets in one slot", n, m, len(r.sent))
 				}
 				sent += len(r.sent)
 			}

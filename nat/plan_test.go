@@ -24,6 +24,7 @@ func planKinds() map[string]Behaviour {
 		"adm-block":      {Mapping: adm, Filtering: apdm, Ports: BlockPorts, Block: block},
 		"adm-block-adf":  {Mapping: adm, Filtering: adm, Ports: BlockPorts, Block: block},
 		"adm-full":       {Mapping: adm, Filtering: apdm, Ports: RandomPorts},
+		"adm-full-adf":   {Mapping: adm, Filtering: adm, Ports: RandomPorts},
 		"sym-full":       {Mapping: apdm, Filtering: apdm, Ports: RandomPorts},
 		"sym-block":      {Mapping: apdm, Filtering: apdm, Ports: BlockPorts, Block: block, Unreplied: 30 * time.Second},
 		"sym-counter":    {Mapping: apdm, Filtering: apdm, Ports: Sequential, Step: 2},
@@ -70,6 +71,7 @@ func TestPlanTable(t *testing.T) {
 		{a: "adm-block", b: "adm-block-adf", method: Search, role: Searcher, strict: true},
 		{a: "adm-block-adf", b: "adm-block-adf", method: Search, strict: true},
 		{a: "adm-full", b: "adm-block-adf", method: Search, role: Searcher, strict: true},
+		{a: "adm-full-adf", b: "adm-block-adf", method: Search, role: Searcher, strict: true},
 		{a: "adm-full", b: "adm-full", method: NoMethod},
 		{a: "sym-counter", b: "sym-counter", method: AimAhead, strict: true},
 		{a: "sym-block", b: "sym-block", method: Cross, strict: true},
@@ -175,8 +177,8 @@ func checkPlan(t *testing.T, what string, a, b Behaviour, o PlanOptions) {
 		}
 	}
 	if p.Method == Search || p.Method == Sweep {
-		if p.For <= 0 || p.For > 10*time.Second {
-			t.Errorf("%s: %v for %v", what, p.Method, p.For)
+		if p.For > 10*time.Second || p.For < time.Second || p.Role == Opener && p.For < mostShots*burstEvery+lateAnswers {
+			t.Errorf("%s: %v as %v for %v", what, p.Method, p.Role, p.For)
 		}
 	}
 	if shots > 2*packetsAttested {

@@ -279,7 +279,12 @@ func TestPuncherStranger(t *testing.T) {
 			t.Errorf("%s × %s: ended %v", c.mine, c.theirs, e)
 		}
 	}
-	r := newPunchRig(t, "eim-apdf", "sym-block", PlanOptions{}, Remembered)
+	r := newPunchRig(t, "sym-block", "sym-block", PlanOptions{}, Remembered)
+	r.p.SetRelayed(r.now, true)
+	if r.run(time.Hour); len(r.sent) != 0 {
+		t.Errorf("%d packets without end to a remembered address", len(r.sent))
+	}
+	r = newPunchRig(t, "eim-apdf", "sym-block", PlanOptions{}, Remembered)
 	if r.run(time.Hour); len(r.sent) != packetsRemembered {
 		t.Errorf("%d packets to a remembered address", len(r.sent))
 	}
