@@ -57,9 +57,15 @@ func (s *session) exchange(ctx context.Context, req []byte, accept func(pcpRespo
 
 	buf := make([]byte, pcpMax+1)
 	wait := firstResend
+	silent := func(err error) error {
+		if wait > 2*firstResend { // two requests and time for an answer: nobody is there
+			return ErrNoAnswer
+		}
+		return givenUp(err)
+	}
 	for ignored := 0; ignored < maxIgnored; {
 		if err := ctx.Err(); err != nil {
-			return pcpResponse{}, givenUp(err)
+			return pcpResponse{}, silent(err)
 		}
 		if _, err := conn.Write(req); err != nil {
 			return pcpResponse{}, fmt.Errorf("%w: %w", ErrNoAnswer, err)
@@ -68,7 +74,7 @@ func (s *session) exchange(ctx context.Context, req []byte, accept func(pcpRespo
 		wait *= 2
 		for ; ignored < maxIgnored; ignored++ {
 			if err := ctx.Err(); err != nil { // the deadline above may have come after its
-				return pcpResponse{}, givenUp(err)
+				return pcpResponse{}, silent(err)
 			}
 			n, err := conn.Read(buf)
 			if isTimeout(err) {
