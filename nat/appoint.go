@@ -70,9 +70,8 @@ type Meet struct {
 // have right within a minute. It is not safe for concurrent use.
 type Appointments struct {
 	now   time.Time
-	own   netip.AddrPort
 	mine  Behaviour
-	known bool // own and mine are set
+	known bool // mine is set
 	list  []meeting
 	meets []Meet
 }
@@ -126,10 +125,7 @@ func (a *Appointments) Memories() []Memory {
 
 // Behave tells what is known of our own NAT now; until then each Memory's Mine
 // has to do.
-func (a *Appointments) Behave(now time.Time, own netip.AddrPort, mine Behaviour) {
-	a.tick(now)
-	a.own, a.mine, a.known = own, mine, true
-}
+func (a *Appointments) Behave(mine Behaviour) { a.mine, a.known = mine, true }
 
 // Seek begins to keep appointments with all that are remembered.
 func (a *Appointments) Seek(now time.Time) {
@@ -266,7 +262,7 @@ func (a *Appointments) meet(m *Memory, slot int64) (Meet, bool) {
 		Peer: m.Peer, Slot: slot, Until: until, Also: slices.Clone(m.Addrs[1:]),
 		Config: PunchConfig{
 			Mine: m.cred(slot, m.First), Theirs: m.cred(slot, !m.First),
-			Plan: plan, Remote: m.Addrs[0], Own: a.own, Trust: Remembered,
+			Plan: plan, Remote: m.Addrs[0], Trust: Remembered,
 		},
 	}, true
 }

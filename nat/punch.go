@@ -44,10 +44,10 @@ type PunchConfig struct {
 	Plan         Plan
 	// Local is the shared socket's index.
 	Local int
-	// Remote is the peer's outside address as it told it; Own is ours as we
-	// told it. Nothing is ever sent to another address than Remote's, but for
+	// Remote is the peer's outside address as it told it, of its counter if it
+	// has one. Nothing is ever sent to another address than Remote's, but for
 	// answers to genuine requests.
-	Remote, Own netip.AddrPort
+	Remote netip.AddrPort
 	// Trust says how it is known that Remote is the peer's. No behaviour that
 	// the peer claims can raise it.
 	Trust Trust

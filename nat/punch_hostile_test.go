@@ -77,7 +77,7 @@ func TestVictimNamed(t *testing.T) {
 	for range 300 { // one offer after the other, replayed ones among them
 		plan := MakePlan(randomBehaviour(rng), randomBehaviour(rng), PlanOptions{Friendly: true, LowTTL: true, Share: rng.Float64()})
 		r := &punchRig{t: t, now: now, budget: budget, local: 100, mine: mine, theirs: theirs}
-		r.p = NewPuncher(now, PunchConfig{Mine: mine, Theirs: theirs, Plan: plan, Local: 7, Remote: bystander, Own: punchOwn}, budget, rng)
+		r.p = NewPuncher(now, PunchConfig{Mine: mine, Theirs: theirs, Plan: plan, Local: 7, Remote: bystander}, budget, rng)
 		r.p.SetRelayed(now, true)
 		r.keep = true
 		r.run(time.Second)
@@ -102,7 +102,7 @@ func TestClaimsStayInBudget(t *testing.T) {
 			plan := MakePlan(us, randomBehaviour(rng), PlanOptions{Friendly: true, Share: 0.25})
 			r := &punchRig{t: t, now: now, budget: budget, local: 100, mine: mine, theirs: theirs, keep: true}
 			r.p = NewPuncher(now, PunchConfig{
-				Mine: mine, Theirs: theirs, Plan: plan, Local: 7, Remote: punchPeer, Own: punchOwn, Trust: Attested,
+				Mine: mine, Theirs: theirs, Plan: plan, Local: 7, Remote: punchPeer, Trust: Attested,
 			}, budget, rng)
 			r.run(20 * time.Second)
 			now = r.now

@@ -286,7 +286,7 @@ func newPunchWorld(t testing.TB, seed uint64, sites [2]punchSite, loss float64, 
 		plan := MakePlan(sites[i].b, sites[1-i].b, o[i])
 		n.paths = NewPaths(mine, theirs, w.Rand(), Options{})
 		n.punch = NewPuncher(n.now, PunchConfig{
-			Mine: mine, Theirs: theirs, Plan: plan, Remote: p.seen[1-i], Own: p.seen[i], Trust: trust, Standing: o[i].Standing,
+			Mine: mine, Theirs: theirs, Plan: plan, Remote: p.seen[1-i], Trust: trust, Standing: o[i].Standing,
 		}, n.budget, w.Rand())
 		candidate := func() {
 			if trust == Stranger {
