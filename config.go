@@ -105,6 +105,30 @@ func (c *Config) sockets() ([]net.PacketConn, error) {
 	return withV6(v4), nil
 }
 
+// opener opens one more socket, for tests of the NAT and for punching.
+type opener func(ipv4 bool, port uint16) (net.PacketConn, error)
+
+// opener returns nil when the app gave the socket itself: then there are no
+// others.
+func (c *Config) opener(conns []net.PacketConn) opener {
+	if c.PacketConn != nil {
+		return nil
+	}
+	bound := map[bool]netip.Addr{true: netip.IPv4Unspecified(), false: netip.IPv6Unspecified()}
+	for _, conn := range conns {
+		if a := conn.LocalAddr().(*net.UDPAddr).AddrPort().Addr().Unmap(); !a.IsUnspecified() {
+			bound[a.Is4()] = a
+		}
+	}
+	return func(ipv4 bool, port uint16) (net.PacketConn, error) {
+		network := "udp6"
+		if ipv4 {
+			network = "udp4"
+		}
+		return net.ListenPacket(network, netip.AddrPortFrom(bound[ipv4], port).String())
+	}
+}
+
 // split turns a socket that receives both families on one wildcard address
 // into one for each, so that each has its own paths.
 func split(conn net.PacketConn) ([]net.PacketConn, error) {

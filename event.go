@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/p2pos/p2pos/identity"
+	"github.com/p2pos/p2pos/nat"
 )
 
 // Event is one of the types below.
@@ -18,6 +19,13 @@ type Event interface{ event() }
 // Joined says that the first link to another node stands: this node can be
 // found and rung. It comes again when the node had lost all links.
 type Joined struct{ Links int }
+
+// NAT says that more, or something else, is known of the NATs around this node.
+// Node.NAT has the same at any time.
+type NAT struct {
+	Behaviour nat.Behaviour
+	Evidence  []string // what speaks for it, in short sentences for people
+}
 
 // CallRinging says that an own call rings. RTT is the time from the INVITE to
 // the word that it rings.
@@ -49,6 +57,7 @@ type CallMissed struct {
 }
 
 func (Joined) event()       {}
+func (NAT) event()          {}
 func (CallRinging) event()  {}
 func (CallAnswered) event() {}
 func (CallMedia) event()    {}

@@ -54,7 +54,7 @@ const maxKnown = 1024
 // those of identity.Open (a damaged, newer or encrypted key store is never
 // replaced), of opening the socket, and of a Config that makes no sense.
 func New(cfg Config) (*Node, error) {
-	n, err := newNode(cfg, nil)
+	n, err := newNode(cfg, nil, nil)
 	if err != nil && cfg.PacketConn != nil {
 		cfg.PacketConn.Close()
 	}
@@ -62,7 +62,7 @@ func New(cfg Config) (*Node, error) {
 }
 
 // newNode lets tests of this package give more than one socket.
-func newNode(cfg Config, conns []net.PacketConn) (*Node, error) {
+func newNode(cfg Config, conns []net.PacketConn, open opener) (*Node, error) {
 	if err := cfg.check(); err != nil {
 		return nil, err
 	}
@@ -78,6 +78,7 @@ func newNode(cfg Config, conns []net.PacketConn) (*Node, error) {
 		if conns, err = cfg.sockets(); err != nil {
 			return nil, err
 		}
+		open = cfg.opener(conns)
 	}
 	n := &Node{
 		cfg: cfg, log: cfg.Logger, dev: dev,
@@ -105,7 +106,7 @@ func newNode(cfg Config, conns []net.PacketConn) (*Node, error) {
 	n.ov, err = overlay.New(overlay.Config{
 		Conns: conns, Network: cfg.Network, Identity: dev.ID(),
 		Secrets: []identity.Secret{dev.Reach()}, ResetKey: dev.Reset(),
-		Media: n.hub.Media, Logger: n.log,
+		Open: open, Media: n.hub.Media, Logger: n.log,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("p2pos: %w", err)
@@ -121,6 +122,13 @@ func (n *Node) ID() identity.ID { return n.dev.ID() }
 // NodeID returns the name under which neighbours know this node. It is new at
 // each start.
 func (n *Node) NodeID() identity.NodeID { return n.ov.Node() }
+
+// NAT returns what is known of the NATs around this node, from its neighbours;
+// the zero NAT before the first verdict, some seconds after Join.
+func (n *Node) NAT() NAT {
+	v := n.ov.NAT()
+	return NAT{v.Behaviour, v.Evidence}
+}
 
 // Ticket returns a text that lets its holder find and ring this node for the
 // given time, at most about a hundred years. It names where the node is now,
@@ -269,6 +277,8 @@ func (n *Node) pump() {
 			n.linked(1)
 		case session.LinkDown:
 			n.linked(-1)
+		case session.NATFound:
+			n.events.publish(NAT{e.Behaviour, e.Evidence})
 		case session.CallIncoming:
 			c := n.handle(e.Call)
 			n.mu.Lock()

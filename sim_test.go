@@ -82,13 +82,23 @@ func (s *sim) listen(h *simnet.Host, port uint16) net.PacketConn {
 
 func (s *sim) node(h *simnet.Host, cfg Config) *Node {
 	s.t.Helper()
-	return s.nodeOn(h.Name(), cfg, s.listen(h, 4000))
+	return s.start(h.Name(), cfg, nil, s.listen(h, 4000))
 }
 
 func (s *sim) nodeOn(name string, cfg Config, conns ...net.PacketConn) *Node {
 	s.t.Helper()
+	return s.start(name, cfg, nil, conns...)
+}
+
+// opener opens further sockets of a host.
+func (s *sim) opener(h *simnet.Host) opener {
+	return func(_ bool, port uint16) (net.PacketConn, error) { return s.net.Listen(h, port) }
+}
+
+func (s *sim) start(name string, cfg Config, open opener, conns ...net.PacketConn) *Node {
+	s.t.Helper()
 	cfg.Dir, cfg.Name, cfg.Logger = s.t.TempDir(), name, testLog(s.t, name)
-	n, err := newNode(cfg, conns)
+	n, err := newNode(cfg, conns, open)
 	if err != nil {
 		s.t.Fatal(err)
 	}

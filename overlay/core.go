@@ -31,6 +31,7 @@ type core struct {
 	mytags  map[tag]identity.Secret
 	hour    uint64 // for which mytags were made
 	trimmed time.Time
+	obs     observer
 }
 
 const (
@@ -53,6 +54,8 @@ const (
 
 func (c *core) Advance(now time.Time) {
 	c.intro.advance(now)
+	c.obs.class.Advance(now)
+	c.obs.vantage.Advance(now)
 	for _, p := range slices.Clone(c.order) {
 		s := &p.state
 		if s.media {
@@ -92,6 +95,8 @@ func (c *core) Advance(now time.Time) {
 
 func (c *core) Deadline() time.Time {
 	d := c.intro.deadline()
+	d = earlier(d, c.obs.class.Deadline())
+	d = earlier(d, c.obs.vantage.Deadline())
 	for _, p := range c.order {
 		s := &p.state
 		if s.paths != nil {
@@ -136,6 +141,7 @@ func (c *core) drain(now time.Time) {
 			c.drainPaths(now, p)
 		}
 	}
+	c.drainObserver(now)
 }
 
 func (c *core) drainPaths(now time.Time, p *Peer) {
@@ -152,9 +158,11 @@ func (c *core) drainPaths(now time.Time, p *Peer) {
 			p.sock.Unbind(e.Path)
 		case nat.Reflexive:
 			c.seenAt(p, e.Local, e.Addr)
+			c.sighted(now, p, e.Path, e.Addr)
 		case nat.Up:
 			s.down, s.lost = time.Time{}, false
 			c.route(p, e.Again)
+			c.observe(now, p)
 			if e.Again {
 				p.sock.Replay(e.Path, replayPackets)
 			}
@@ -164,6 +172,7 @@ func (c *core) drainPaths(now time.Time, p *Peer) {
 			}
 		case nat.Switched:
 			c.route(p, e.Replay)
+			c.observe(now, p)
 			n := 0
 			if e.Replay {
 				n = p.sock.Replay(e.To, replayPackets)
@@ -258,6 +267,9 @@ func (c *core) hearMedia(now time.Time, p *Peer) {
 
 // probe takes a STUN message whose tag belongs to p.
 func (c *core) probe(now time.Time, p *Peer, path sock.Path, b []byte) {
+	if c.obs.vantage.Receive(now, path, b) {
+		return
+	}
 	if p.state.paths == nil || !p.state.paths.Receive(now, path, b) {
 		c.o.badProbes.Add(1)
 	}

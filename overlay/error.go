@@ -23,6 +23,8 @@ var (
 	// ErrPeer reports that the node at the other end has another key than
 	// the one that was asked for.
 	ErrPeer = errors.New("overlay: another node answered")
+
+	errNoSockets = errors.New("overlay: no way to open sockets")
 )
 
 // VersionError reports a node that speaks another major version.

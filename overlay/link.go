@@ -44,6 +44,7 @@ type Link struct {
 	exporter [32]byte
 	hello    hello // theirs
 	since    time.Time
+	via      sock.Path     // the path it was made over; zero when the paths chose
 	unread   chan struct{} // one token for each session message not yet taken
 
 	mu      sync.Mutex // guards what follows

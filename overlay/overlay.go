@@ -39,6 +39,10 @@ type Config struct {
 	Secrets []identity.Secret
 	// ResetKey is the installation's stateless reset key (RFC 9000 §10.3).
 	ResetKey [32]byte
+	// Open opens one more socket of a family, bound to port (0 = any) on all
+	// of this machine's addresses. nil = the node makes do with Conns, and
+	// learns less about its NAT.
+	Open func(ipv4 bool, port uint16) (net.PacketConn, error)
 	// Media takes SRTP and SRTCP packets on a socket reader's goroutine: it
 	// must not block nor keep b. It reports whether the packet was genuine.
 	Media func(b []byte) bool
@@ -70,10 +74,13 @@ type Overlay struct {
 	cancel  context.CancelFunc
 	once    sync.Once
 
-	arrivals  arrivals
-	badFrames atomic.Uint64
-	badProbes atomic.Uint64
-	refused   atomic.Uint64
+	arrivals arrivals
+	nat      atomic.Pointer[NATChanged]
+
+	testHandle [4]byte // begins the transaction ids of our own tests
+	badFrames  atomic.Uint64
+	badProbes  atomic.Uint64
+	refused    atomic.Uint64
 }
 
 // New opens a node's overlay with a fresh node key and starts to accept links.
@@ -107,6 +114,8 @@ func New(cfg Config) (*Overlay, error) {
 		intro:  newIntroducer(binary.BigEndian.Uint32(seed[16:])),
 		base:   nat.NewCred(), secrets: cfg.Secrets,
 	}
+	o.core.obs = newObserver(o.core.rng, cfg.Open != nil)
+	o.testHandle = o.core.obs.asker.Handle()
 	o.core.retag(time.Now())
 	o.loop = drive.New(o.core, o.core.drain)
 	o.sock = sock.Open(sock.Config{
@@ -117,6 +126,10 @@ func New(cfg Config) (*Overlay, error) {
 			o.log.Warn("socket gone", "local", local, "err", err)
 			o.loop.Do(o.ctx, func(now time.Time) { o.core.socketDown(now, local) })
 		},
+	})
+	o.loop.Do(o.ctx, func(now time.Time) {
+		o.core.tellHosts(now)
+		o.core.openSecond()
 	})
 	reset := quic.StatelessResetKey(resetKey(cfg.ResetKey, o.LocalAddrs(), time.Now()))
 	o.tr = &quic.Transport{
@@ -182,6 +195,11 @@ func (o *Overlay) Peers(ctx context.Context) (peers []*Peer, err error) {
 // stun takes filtered STUN messages on a reader's goroutine. Only messages
 // that name a tag of ours get as far as the loop.
 func (o *Overlay) stun(path sock.Path, b []byte) {
+	if id, ok := nat.TxID(b); ok && [4]byte(id[:4]) == o.testHandle {
+		c := append([]byte(nil), b...)
+		o.loop.Post(func(now time.Time) { o.core.tested(now, path, c) })
+		return
+	}
 	tag, request, ok := nat.ProbeTag(b)
 	var p any
 	switch {

@@ -39,6 +39,7 @@ type peerState struct {
 	redialAt time.Time     // the link was lost and somebody needs the peer
 	wait     time.Duration // until the attempt after the next
 	asked    []*ask        // who waits for a link to this peer
+	number   nat.Peer      // the observer's; 0 = it does not know this peer
 	media    bool
 	heard    time.Time     // latest genuine media the paths know of
 	active   sock.Path     // what the socket was told last

@@ -78,6 +78,7 @@ func (c *core) drop(p *Peer) {
 	if p.state.paths != nil {
 		c.o.handles.Delete(p.state.paths.Handle())
 	}
+	c.unobserve(time.Time{}, p)
 	delete(c.peers, p.node)
 	c.order = slices.DeleteFunc(c.order, func(q *Peer) bool { return q == p })
 	c.intro.forget(p.node)
@@ -131,6 +132,7 @@ func (c *core) adopt(now time.Time, l *Link, via sock.Path) {
 		c.seenAt(p, via.Local, l.hello.observed)
 	}
 	s.expires, s.redialAt = time.Time{}, time.Time{}
+	l.via = via
 	s.links = append(s.links, l)
 	switch old := p.link.Load(); {
 	case old == nil:
@@ -223,6 +225,7 @@ func (c *core) lost(now time.Time, l *Link, bye bool) {
 		}
 	}
 	s.linked = false
+	c.unobserve(now, p)
 	c.intro.forget(p.node)
 	c.o.events.push(PeerDown{p, bye})
 	if s.refs <= 0 {

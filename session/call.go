@@ -24,6 +24,9 @@ type (
 	LinkDown struct{ Node identity.NodeID }
 )
 
+// NATFound reports what is known of the NATs around this node.
+type NATFound struct{ overlay.NATChanged }
+
 // What happens to calls. CallEnded comes once for each, last.
 type (
 	CallIncoming struct{ Call *Call }
@@ -43,6 +46,7 @@ type (
 
 func (LinkUp) hubEvent()       {}
 func (LinkDown) hubEvent()     {}
+func (NATFound) hubEvent()     {}
 func (CallIncoming) hubEvent() {}
 func (CallRinging) hubEvent()  {}
 func (CallAnswered) hubEvent() {}

@@ -98,6 +98,8 @@ func (h *Hub) listen() {
 		case overlay.PeerUp:
 			h.emit(LinkUp{Node: e.Peer.Node()})
 			h.loop.Do(h.ctx, func(now time.Time) { h.back(now, e.Peer) })
+		case overlay.NATChanged:
+			h.emit(NATFound{e})
 		case overlay.PeerRelinked:
 			h.loop.Do(h.ctx, func(now time.Time) { h.back(now, e.Peer) })
 		case overlay.PeerDown:

@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: AGPL-3.0-only OR LicenseRef-P2POS-Commercial
+
+package p2pos
+
+import (
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/p2pos/p2pos/internal/simnet"
+	"github.com/p2pos/p2pos/nat"
+)
+
+// A node that knows a few ordinary neighbours learns what NAT it is behind.
+func TestNATVerdict(t *testing.T) {
+	const (
+		ei  = simnet.EndpointIndependent
+		ad  = simnet.AddressDependent
+		apd = simnet.AddressAndPortDependent
+	)
+	for name, c := range map[string]struct {
+		box       *simnet.NATConfig
+		mapping   nat.Dependence
+		filtering nat.Dependence
+		ports     nat.PortRule
+	}{
+		"none":            {nil, nat.NoNAT, nat.NoNAT, nat.Preserved},
+		"full cone":       {&simnet.NATConfig{Mapping: ei, Filtering: ei}, nat.EndpointIndependent, nat.EndpointIndependent, nat.Preserved},
+		"port restricted": {&simnet.NATConfig{Mapping: ei, Filtering: apd}, nat.EndpointIndependent, nat.AddressAndPortDependent, nat.Preserved},
+		"symmetric":       {&simnet.NATConfig{Mapping: apd, Filtering: apd, Ports: simnet.Random}, nat.AddressAndPortDependent, nat.AddressAndPortDependent, nat.RandomPorts},
+		"address dependent": {&simnet.NATConfig{Mapping: ad, Filtering: ad, Ports: simnet.Random, Block: [2]uint16{40960, 41471}},
+			nat.AddressDependent, nat.AddressDependent, nat.BlockPorts},
+	} {
+		t.Run(name, func(t *testing.T) {
+			simTest(t, func(t *testing.T, s *sim) {
+				var join []string
+				for i := range 4 {
+					var h *simnet.Host
+					s.net.Do(func(w *simnet.World) {
+						h = w.Host("public", access, netip.AddrFrom4([4]byte{45, byte(10 + i), 0, 1}))
+					})
+					p := s.start("public", Config{Join: join}, s.opener(h), s.listen(h, 4000))
+					if err := p.Join(t.Context()); err != nil {
+						t.Fatal(err)
+					}
+					for _, to := range join { // everybody knows everybody
+						if _, err := p.ov.Dial(t.Context(), netip.MustParseAddrPort(to)); err != nil {
+							t.Fatal(err)
+						}
+					}
+					join = append(join, p.Status().Listen[0].String())
+				}
+				time.Sleep(30 * time.Second)
+				var h *simnet.Host
+				if c.box == nil {
+					s.net.Do(func(w *simnet.World) { h = w.Host("a", access, netip.MustParseAddr("46.1.0.1")) })
+				} else {
+					h = s.behind("a", *c.box)
+				}
+				a := s.start("a", Config{Join: join}, s.opener(h), s.listen(h, 4000))
+				events := a.Events(t.Context())
+				if err := a.Join(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+				time.Sleep(10 * time.Second)
+				b := a.NAT().Behaviour
+				if b.Mapping != c.mapping || b.Filtering != c.filtering || b.Ports != c.ports || b.Confidence < 0.8 {
+					t.Errorf("%v, filter %v, ports %v %v, confidence %.2f; want %v, %v, %v",
+						b.Mapping, b.Filtering, b.Ports, b.Block, b.Confidence, c.mapping, c.filtering, c.ports)
+				}
+				for _, why := range a.NAT().Evidence {
+					t.Log(why)
+				}
+				a.Close()
+				told := false
+				for e := range events {
+					if v, ok := e.(NAT); ok && v.Behaviour.Mapping == c.mapping {
+						told = true
+						break
+					}
+				}
+				if !told {
+					t.Error("no event")
+				}
+			})
+		})
+	}
+}

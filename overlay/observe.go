@@ -1,0 +1,208 @@
+// SPDX-License-Identifier: AGPL-3.0-only OR LicenseRef-P2POS-Commercial
+
+package overlay
+
+import (
+	"math/rand/v2"
+	"net/netip"
+	"time"
+
+	"github.com/p2pos/p2pos/internal/sock"
+	"github.com/p2pos/p2pos/nat"
+)
+
+// observer finds out what NATs are around this node, with the help of ordinary
+// neighbours, and helps them to do the same. It is part of the core and owned
+// by the loop.
+type observer struct {
+	class   *nat.Classifier
+	vantage *nat.Vantage // answers others
+	asker   *nat.Asker   // asks them
+	serial  nat.Peer
+	sockets map[int]int // the classifier's numbers of fresh sockets → ours
+	second  int         // local number of the second port; 0 = none
+}
+
+// NATChanged says that more, or something else, is known of the NATs around
+// this node.
+type NATChanged struct {
+	Behaviour nat.Behaviour
+	Evidence  []string // in short sentences for people
+}
+
+func (NATChanged) event() {}
+
+func newObserver(rng *rand.Rand, sockets bool) observer {
+	return observer{
+		class:   nat.NewClassifier(rng, nat.ClassifierOptions{NoLifetimes: !sockets}),
+		vantage: nat.NewVantage(rng),
+		asker:   nat.NewAsker(rng),
+		sockets: make(map[int]int),
+	}
+}
+
+// openSecond opens the second port, which only answers tests (design §4).
+func (c *core) openSecond() {
+	if i, err := c.fresh(netip.IPv4Unspecified(), 0); err == nil {
+		c.obs.second = i
+		c.obs.vantage.SetSecond(nat.Second{Local: i, On: true})
+	}
+}
+
+func (c *core) tellHosts(now time.Time) {
+	var addrs []netip.Addr
+	for _, a := range c.o.hosts() {
+		addrs = append(addrs, a.Addr())
+	}
+	c.obs.class.SetHosts(now, addrs)
+}
+
+// observe begins to use a linked peer as a vantage point, and serves it as one.
+// Called when its path is proved, and again when that changes.
+func (c *core) observe(now time.Time, p *Peer) {
+	s := &p.state
+	l := p.link.Load()
+	if l == nil || s.active.Local >= len(c.o.cfg.Conns) {
+		return
+	}
+	if s.number == 0 {
+		c.obs.serial++
+		s.number = c.obs.serial
+	}
+	theirs := l.hello.cred()
+	c.obs.vantage.SetPeer(s.number, p.mine, theirs, s.active)
+	c.obs.asker.SetPeer(s.number, theirs)
+	c.obs.class.AddPeer(now, nat.VantagePoint{Peer: s.number, Addr: s.active.Remote})
+	if seen := l.hello.observed; seen.IsValid() && l.via == s.active {
+		c.sighted(now, p, s.active, seen)
+	}
+}
+
+// sighted passes on where a peer sees us.
+func (c *core) sighted(now time.Time, p *Peer, path sock.Path, seen netip.AddrPort) {
+	if p.state.number == 0 {
+		return
+	}
+	c.obs.class.Observe(now, nat.Sighting{
+		Peer: p.state.number, Addr: path.Remote, Port: c.o.sock.LocalAddr(path.Local).Port(), Seen: seen,
+	})
+}
+
+// unobserve forgets a peer that is not linked any more.
+func (c *core) unobserve(now time.Time, p *Peer) {
+	if n := p.state.number; n != 0 {
+		c.obs.class.RemovePeer(now, n)
+		c.obs.vantage.RemovePeer(n)
+		c.obs.asker.RemovePeer(n)
+		p.state.number = 0
+	}
+}
+
+// tested takes an answer to one of our tests, or our own hairpin test.
+func (c *core) tested(now time.Time, path sock.Path, b []byte) {
+	r, ok := c.obs.asker.Receive(path, c.o.sock.LocalAddr(path.Local).Port(), b)
+	if !ok {
+		c.o.badProbes.Add(1)
+		return
+	}
+	c.obs.class.Answer(now, r)
+}
+
+// drainObserver carries out what classifier and vantage point want done.
+func (c *core) drainObserver(now time.Time) {
+	for {
+		q, ok := c.obs.class.Poll()
+		if !ok {
+			break
+		}
+		if !c.carryOut(q) {
+			c.obs.class.Failed(now, q.ID)
+		}
+	}
+	for {
+		d, ok := c.obs.vantage.Poll()
+		if !ok {
+			break
+		}
+		if err := c.o.sock.WriteTo(d.Path, d.B); err != nil {
+			c.o.log.Debug("answer not sent", "remote", d.Path.Remote, "err", err)
+		}
+	}
+	for {
+		v, ok := c.obs.class.NextEvent()
+		if !ok {
+			break
+		}
+		c.judged(v)
+	}
+}
+
+// carryOut does one thing for the classifier.
+func (c *core) carryOut(q nat.Ask) bool {
+	if q.Kind == nat.AskClose {
+		if i, ok := c.obs.sockets[q.Socket]; ok {
+			delete(c.obs.sockets, q.Socket)
+			c.o.sock.Remove(i)
+		}
+		return true
+	}
+	to, b, ok := c.obs.asker.Datagram(q)
+	if !ok {
+		return false
+	}
+	local, ok := c.socketFor(q, to.Addr())
+	return ok && c.o.sock.WriteTo(sock.Path{Local: local, Remote: to}, b) == nil
+}
+
+// socketFor returns the socket an Ask names, opened now if need be.
+func (c *core) socketFor(q nat.Ask, to netip.Addr) (local int, ok bool) {
+	if q.Socket == 0 {
+		for _, p := range c.o.pathsTo(netip.AddrPortFrom(to, 1)) {
+			return p.Local, true
+		}
+		return 0, false
+	}
+	if local, ok = c.obs.sockets[q.Socket]; ok {
+		return local, true
+	}
+	local, err := c.fresh(to, q.Bind)
+	if err != nil {
+		c.o.log.Debug("no socket for a test", "err", err)
+		return 0, false
+	}
+	c.obs.sockets[q.Socket] = local
+	return local, true
+}
+
+// fresh opens one more socket of a family.
+func (c *core) fresh(family netip.Addr, port uint16) (local int, err error) {
+	if c.o.cfg.Open == nil {
+		return 0, errNoSockets
+	}
+	conn, err := c.o.cfg.Open(family.Unmap().Is4(), port)
+	if err != nil {
+		return 0, err
+	}
+	return c.o.sock.Add(conn)
+}
+
+// judged takes a verdict.
+func (c *core) judged(v nat.Verdict) {
+	if b := v.Behaviour; c.obs.second != 0 {
+		s := nat.Second{Local: c.obs.second, On: true}
+		if b.Mapping == nat.NoNAT && b.Filtering == nat.NoNAT {
+			s.Port = c.o.sock.LocalAddr(c.obs.second).Port()
+		}
+		c.obs.vantage.SetSecond(s)
+	}
+	c.o.nat.Store(&NATChanged{v.Behaviour, v.Evidence})
+	c.o.events.push(NATChanged{v.Behaviour, v.Evidence})
+}
+
+// NAT returns what is known of the NATs around this node.
+func (o *Overlay) NAT() NATChanged {
+	if n := o.nat.Load(); n != nil {
+		return *n
+	}
+	return NATChanged{}
+}
