@@ -367,8 +367,8 @@ func (n *Node) Close() error {
 		n.closed = true
 		n.mu.Unlock()
 		n.cancel()
+		n.hub.Close() // first, or calls would end as if the others had gone
 		n.ov.Close()
-		n.hub.Close()
 		n.wg.Wait()
 		n.events.close()
 		n.calls.close()

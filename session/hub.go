@@ -140,8 +140,8 @@ func (h *Hub) Dropped() map[string]uint64 {
 	return map[string]uint64{"session": h.badMsgs.Load(), "ssrc": h.ssrcs.Dropped()}
 }
 
-// Close ends every call without a word (the overlay, closed first, has said
-// bye) and waits for every goroutine.
+// Close ends every call without a word and waits for every goroutine. Close the
+// overlay after it: its goodbye ends the calls on the other sides.
 func (h *Hub) Close() {
 	h.once.Do(func() {
 		h.cancel()
