@@ -5,7 +5,6 @@ package portmap
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -97,11 +96,15 @@ func TestMapsAndWithdraws(t *testing.T) {
 }
 
 func TestPortInUse(t *testing.T) {
-	for _, version := range []int{1, 2} {
-		t.Run(fmt.Sprint("IGD ", version), func(t *testing.T) {
+	for _, c := range []struct {
+		name    string
+		version int
+		rude    bool
+	}{{"IGD 1", 1, false}, {"IGD 1 that would overwrite it", 1, true}, {"IGD 2", 2, false}} {
+		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			r := newRouter(t, UPnP)
-			r.igd.version = version
+			r.igd.version, r.igd.rude = c.version, c.rude
 			neighbour := entryOf{netip.MustParseAddrPort("127.0.0.2:4321"), "upnp"}
 			r.table[4321] = neighbour
 			client := r.start().client()

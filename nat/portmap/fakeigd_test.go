@@ -16,7 +16,8 @@ import (
 // fakeIGD is the UPnP part of a router: answers searches sent to it alone,
 // serves a description and the actions of one WANIPConnection.
 type fakeIGD struct {
-	version  int // 1 or 2; 0 means 1
+	version  int  // 1 or 2; 0 means 1
+	rude     bool // AddPortMapping overwrites a neighbour's entry
 	location func(usual string) string
 	describe func(w http.ResponseWriter, usual string) // nil serves the usual one
 	// fault answers an action with an error code; 0 lets it pass.
@@ -109,7 +110,7 @@ func (g *fakeIGD) act(r *router, action string, args map[string]string) (code in
 		if action == "AddAnyPortMapping" {
 			return 401, ""
 		}
-		if old.IsValid() && old != client {
+		if old.IsValid() && old != client && !g.rude {
 			return 718, ""
 		}
 		r.table[port] = entryOf{client, "upnp"}

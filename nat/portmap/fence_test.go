@@ -11,26 +11,26 @@ import (
 	"testing"
 )
 
-// TestFenceLeadsToTheRouterAlone asks for URLs of other hosts while both the
-// router and a proxy named by the environment would answer.
+// TestFenceLeadsToTheRouterAlone asks for URLs of other hosts, which the router
+// would answer as well.
 func TestFenceLeadsToTheRouterAlone(t *testing.T) {
 	web, err := net.Listen("tcp4", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	srv := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "router "+r.Host) })}
+	srv := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "router "+r.Host+r.RequestURI) })}
 	go srv.Serve(web)
 	t.Cleanup(func() { srv.Close() })
 	_, port, err := net.SplitHostPort(web.Addr().String())
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Setenv("HTTP_PROXY", "http://"+web.Addr().String())
-	t.Setenv("http_proxy", "http://"+web.Addr().String())
-
 	count := new(counters)
 	n := network{gateway: netip.MustParseAddr("127.0.0.1"), internal: netip.MustParseAddrPort("127.0.0.1:4321")}
 	client := newHTTP(n, count)
+	if client.Transport.(fence).next.(*http.Transport).Proxy != nil {
+		t.Error("a proxy would be asked")
+	}
 	get := func(url string) string {
 		resp, err := client.Get(url)
 		if err != nil {
@@ -44,8 +44,8 @@ func TestFenceLeadsToTheRouterAlone(t *testing.T) {
 		url, want string
 		foreign   uint64
 	}{
-		{"http://127.0.0.1:" + port + "/", "router 127.0.0.1:" + port, 0},
-		{"http://192.168.200.201:" + port + "/", "router 192.168.200.201:" + port, 0}, // the router was asked
+		{"http://127.0.0.1:" + port + "/", "router 127.0.0.1:" + port + "/", 0},
+		{"http://192.168.200.201:" + port + "/", "router 192.168.200.201:" + port + "/", 0}, // the router was asked
 		{"http://203.0.113.9:" + port + "/", "refused", 1},
 		{"http://localhost:" + port + "/", "refused", 1},
 		{"http://me:secret@127.0.0.1:" + port + "/", "refused", 1},
