@@ -96,6 +96,7 @@ type Classifier struct {
 	events  []Verdict
 	again   time.Time // of the next round; zero = none
 	pause   time.Duration
+	news    bool // the present round brought some
 	began   bool // ever
 	sockets int  // given out
 }
@@ -180,9 +181,8 @@ func (c *Classifier) RemovePeer(now time.Time, id Peer) {
 
 func (c *Classifier) drop(p *point) {
 	c.points = slices.DeleteFunc(c.points, func(o *point) bool { return o == p })
+	c.life.forget(c, p)
 	c.asks.forget(p)
-	c.round.forget(p)
-	c.life.forget(p)
 }
 
 func (c *Classifier) point(id Peer) *point {

@@ -2,9 +2,7 @@
 
 package nat
 
-import (
-	"time"
-)
+import "time"
 
 const (
 	// maxProbes bounds what one round may cost the peers and the router.
@@ -251,6 +249,9 @@ func (c *Classifier) answered(r Reply) {
 	// RFC 8445 §7.2.5.2.1: an answer from elsewhere answers something else.
 	// Filter tests want just that.
 	direct := r.From == q.To
+	if q.trial != nil && q.trial.own && c.expected(q.role, r) {
+		return
+	}
 	switch q.role {
 	case rolePort:
 		if direct || r.From.Addr() != q.To.Addr() {
@@ -294,6 +295,17 @@ func (c *Classifier) answered(r Reply) {
 	default:
 		c.life.came(c, q, r)
 	}
+}
+
+// expected reports whether what came to the node's own socket says nothing of
+// the filter, since that socket wrote there before.
+func (c *Classifier) expected(why role, r Reply) bool {
+	for _, p := range c.points {
+		if p.Addr.Addr() == r.From.Addr() && (why == rolePeer || p.Addr == r.From || p.Second == r.From.Port()) {
+			return true
+		}
+	}
+	return why == rolePeer && r.Known
 }
 
 // able notes what a peer says it can do.

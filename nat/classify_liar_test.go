@@ -5,6 +5,7 @@ package nat
 import (
 	"math/rand/v2"
 	"net/netip"
+	"os"
 	"testing"
 	"time"
 
@@ -63,9 +64,12 @@ func liar(h *helper, name string) {
 // A minority of liars does not move the verdict: it is the truth, or at least
 // not believed.
 func TestClassifyLiars(t *testing.T) {
-	seeds := uint64(12)
-	if testing.Short() {
-		seeds = 3
+	seeds := uint64(6)
+	switch {
+	case os.Getenv("P2POS_LONG") != "":
+		seeds = 100
+	case testing.Short() || raceOn:
+		seeds = 2
 	}
 	for name := range lies {
 		for _, n := range []struct{ peers, liars int }{{3, 1}, {5, 1}, {5, 2}} {

@@ -7,6 +7,7 @@ import (
 	"math/bits"
 	"net/netip"
 	"slices"
+	"time"
 )
 
 const (
@@ -66,6 +67,20 @@ func portRule(list []sample) portFinding {
 	low, high := bounds(list)
 	f.why = fmt.Sprintf("%d mappings had ports from %d to %d without any order", len(list), low, high)
 	return f
+}
+
+// ownPort judges by the node's own socket alone, where there are no others:
+// a port that is kept is hardly so by chance.
+func ownPort(points []*point, m finding, now time.Time) portFinding {
+	if m.kind != EndpointIndependent {
+		return portFinding{}
+	}
+	for _, p := range points {
+		if p.main.fresh(now) && p.main.seen == m.at && p.main.port == m.at.Port() {
+			return portFinding{rule: Preserved, confidence: min(oneVoice, m.confidence), why: "our own socket kept its port"}
+		}
+	}
+	return portFinding{}
 }
 
 // confident tells how far a sample of this size and from so many networks can

@@ -64,6 +64,7 @@ type round struct {
 type trial struct {
 	socket  int
 	point   *point // the peer it wrote to first
+	own     bool   // the node's own socket instead, see besides
 	first   bool   // serves the filter, so it writes to nobody else
 	bind    uint16 // the port it was bound to, if that was the point
 	six     bool
@@ -97,10 +98,6 @@ type sample struct {
 	prefix  netip.Prefix // its network
 	order   int          // in which it was asked for; <0 = not certain
 	another bool         // of a socket that had one
-}
-
-func (r *round) forget(p *point) {
-	r.trials = slices.DeleteFunc(r.trials, func(t *trial) bool { return t.point == p && t.seen == (netip.AddrPort{}) })
 }
 
 // progress takes the round as far as it can go now.
@@ -148,7 +145,7 @@ func (c *Classifier) begin() {
 		}
 		p.silent, p.takes = false, Unknown
 	}
-	c.began = true
+	c.began, c.news = true, false
 	chosen := c.choose(c.round.six, maxAsked)
 	for _, p := range chosen {
 		if !p.main.fresh(c.now) {
@@ -166,42 +163,6 @@ func (c *Classifier) begin() {
 			c.try(roleFirst, p, 0)
 		}
 	}
-}
-
-// only6 reports whether this machine has IPv6 alone.
-func (c *Classifier) only6() bool { return c.asked6 && c.has(netip.Addr.Is6) && !c.has(netip.Addr.Is4) }
-
-func (c *Classifier) has(family func(netip.Addr) bool) bool {
-	return slices.ContainsFunc(c.hosts, func(a netip.Addr) bool {
-		return family(a) && a.IsGlobalUnicast() && !(a.Is6() && a.IsPrivate())
-	})
-}
-
-// choose returns n peers of a family, from as many networks as there are.
-func (c *Classifier) choose(six bool, n int) []*point {
-	var list, rest []*point
-	for _, p := range c.points {
-		switch {
-		case p.Addr.Addr().Is6() != six:
-		case slices.ContainsFunc(list, func(o *point) bool { return o.prefix == p.prefix }):
-			rest = append(rest, p)
-		default:
-			list = append(list, p)
-		}
-	}
-	list = append(list, rest...)
-	return list[:min(len(list), n)]
-}
-
-// prefixes counts the networks of the peers.
-func (c *Classifier) prefixes() int {
-	n := 0
-	for i, p := range c.points {
-		if p.Addr.Addr().Is6() == c.only6() && !slices.ContainsFunc(c.points[:i], func(o *point) bool { return o.prefix == p.prefix }) {
-			n++
-		}
-	}
-	return n
 }
 
 // askSecond writes to a peer's second port, where there is one.
@@ -305,20 +266,41 @@ func (c *Classifier) ready() bool {
 	return len(nets) >= enoughPrefixes && !c.now.Before(c.round.hurry) || !c.asks.any(roleFirst, roleMain)
 }
 
-// hearing returns the peers that answered a port which never wrote to them.
-func (c *Classifier) hearing() []*point {
-	list := c.choose(c.round.six, maxPoints)
-	liars := c.liars()
-	list = slices.DeleteFunc(list, func(p *point) bool { return p.takes != Yes || slices.Contains(liars, p) })
-	return list[:min(len(list), maxFirst)]
-}
-
 // spread sends a burst from fresh sockets, in one run to each peer: so a peer
 // that lies about its run leaves the others' whole.
 func (c *Classifier) spread() {
 	list := c.hearing()
+	if len(list) == 0 {
+		c.besides()
+	}
 	for i := 0; i < spreadTrials && len(list) > 0; i++ {
 		c.try(roleTrial, list[i*len(list)/spreadTrials], 0)
+	}
+}
+
+// besides tests the filter of the node's own socket, where no peer hears
+// strangers: all may be behind NATs themselves. Only what comes from addresses
+// that it never wrote to counts.
+func (c *Classifier) besides() {
+	n := 0
+	for _, p := range c.choose(c.round.six, maxPoints) {
+		if !p.main.fresh(c.now) || n == maxFilters {
+			continue
+		}
+		t := &trial{point: p, first: true, six: c.round.six, own: true}
+		aim := asked{point: p, trial: t}
+		if p.able.OtherPeer {
+			aim.role, aim.Want = rolePeer, FromOtherPeer
+			t.askedPeer = c.ask(aim)
+		}
+		if p.able.OtherPort && p.Second == 0 {
+			aim.role, aim.Want = rolePort, FromOtherPort
+			t.askedPort = c.ask(aim)
+		}
+		if t.askedPeer || t.askedPort {
+			c.round.trials = append(c.round.trials, t)
+			n++
+		}
 	}
 }
 
@@ -349,18 +331,4 @@ func (c *Classifier) measure() {
 		}
 		c.try(roleBound, list[i%len(list)], uint16(port))
 	}
-}
-
-// mate returns the i-th socket of the burst that p has not heard from.
-func (c *Classifier) mate(p *point, i int) *trial {
-	var list []*trial
-	for _, t := range c.round.trials {
-		if !t.first && t.bind == 0 && t.seen.IsValid() && t.point != p {
-			list = append(list, t)
-		}
-	}
-	if len(list) == 0 {
-		return nil
-	}
-	return list[i%len(list)]
 }

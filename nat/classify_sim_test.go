@@ -7,7 +7,8 @@ import (
 	"math/rand/v2"
 	"net/netip"
 	"os"
-	"strconv"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -90,7 +91,8 @@ func someLab(rng *rand.Rand, c simnet.NATConfig) labConfig {
 	return labConfig{seed: rng.Uint64(), box: &c, peers: 3 + rng.IntN(4), seconds: 1 + rng.IntN(2), link: noisyLink(rng), foreign: draw(rng, 0.0, 5, 20)}
 }
 
-var boxKinds = func() []boxKind {
+// boxKinds returns the rows of the table.
+func boxKinds() []boxKind {
 	var list []boxKind
 	for m := simnet.EndpointIndependent; m <= simnet.AddressAndPortDependent; m++ {
 		for f := simnet.EndpointIndependent; f <= simnet.AddressAndPortDependent; f++ {
@@ -160,7 +162,7 @@ var boxKinds = func() []boxKind {
 		}},
 	)
 	return list
-}()
+}
 
 // wrong says what of a verdict is not the truth; hairpin, carrier and what
 // else can't always be seen may be unknown.
@@ -183,6 +185,8 @@ func (w want) wrong(b Behaviour) string {
 		return fmt.Sprintf("hairpin %d", b.Hairpin)
 	case !maybe(b.Carrier, w.Carrier):
 		return fmt.Sprintf("carrier %d", b.Carrier)
+	case w.Chosen != Unknown && b.Chosen == Unknown:
+		return "chosen unknown"
 	case w.Chosen != Unknown && b.Chosen != w.Chosen:
 		return fmt.Sprintf("chosen %d", b.Chosen)
 	case b.IPv6 != w.IPv6:
@@ -216,33 +220,76 @@ func (k boxKind) run(t testing.TB, seed uint64) (s *subject, w want) {
 }
 
 func TestClassify(t *testing.T) {
-	seeds := 25
-	if n, err := strconv.Atoi(os.Getenv("SEEDS")); err == nil {
-		seeds = n
+	// One of 25 may be wrong; 1,000 show whether one in a hundred is.
+	seeds, most := 25, 2
+	switch {
+	case os.Getenv("P2POS_LONG") != "":
+		seeds, most = 1000, 10
+	case testing.Short() || raceOn:
+		seeds = 8
 	}
-	if testing.Short() {
-		seeds = 5
-	}
-	for _, k := range boxKinds {
+	for _, k := range boxKinds() {
 		t.Run(k.name, func(t *testing.T) {
 			t.Parallel()
 			bad := 0
 			for seed := range uint64(seeds) {
 				s, w := k.run(t, seed)
-				b := s.c.Behaviour()
-				why := w.wrong(b)
-				if why == "" && s.c.Probes() <= maxProbes {
+				b, why := s.c.Behaviour(), w.wrong(s.c.Behaviour())
+				if n := s.c.Probes(); n > maxProbes {
+					t.Errorf("seed %d: %d probes", seed, n)
+				}
+				if why == "" {
 					continue
 				}
 				bad++
-				t.Logf("seed %d: %s, confidence %.2f, %d probes, want %+v, got %+v\n%q", seed, why, b.Confidence, s.c.Probes(), w, b, s.c.Evidence())
-				if b.Confidence >= 0.9 {
+				t.Logf("seed %d: %s, confidence %.2f, %d probes\nwant %+v\ngot  %+v\n%q", seed, why, b.Confidence, s.c.Probes(), w, b, s.c.Evidence())
+				if b.Confidence >= 0.9 && !strings.HasSuffix(why, "unknown") {
 					t.Errorf("seed %d: wrong with confidence %.2f: %s", seed, b.Confidence, why)
 				}
 			}
-			if 100*bad > 8*seeds {
+			if bad > most {
 				t.Errorf("%d of %d wrong", bad, seeds)
 			}
+		})
+	}
+}
+
+// BenchmarkClassify prints a table: for each kind of box, with the rest drawn
+// and up to 2 % of packets lost, the share of 1,000 that is told right within
+// 3 s, the median and 95th percentile of the first verdict, and what it cost.
+func BenchmarkClassify(b *testing.B) {
+	for _, k := range boxKinds() {
+		b.Run(k.name, func(b *testing.B) {
+			const seeds = 1000
+			var right, wrong, probes, most, sockets int
+			var at []time.Duration
+			for i := 0; b.Loop(); i++ {
+				right, wrong, probes, most, sockets, at = 0, 0, 0, 0, 0, nil
+				for seed := range uint64(seeds) {
+					s, w := k.run(b, seed+uint64(i)*seeds)
+					v := s.c.Behaviour()
+					switch why := w.wrong(v); {
+					case why == "":
+						right++
+					case v.Confidence >= 0.9 && !strings.HasSuffix(why, "unknown"):
+						wrong++
+					}
+					probes += s.c.Probes()
+					most, sockets = max(most, s.c.Probes()), max(sockets, s.sockets)
+					if len(s.told) > 0 {
+						at = append(at, s.first)
+					}
+				}
+			}
+			slices.Sort(at)
+			b.ReportMetric(0, "ns/op")
+			b.ReportMetric(100*float64(right)/seeds, "right-%")
+			b.ReportMetric(float64(wrong), "wrong-sure")
+			b.ReportMetric(float64(at[len(at)/2].Milliseconds()), "p50-ms")
+			b.ReportMetric(float64(at[len(at)*95/100].Milliseconds()), "p95-ms")
+			b.ReportMetric(float64(probes)/seeds, "probes")
+			b.ReportMetric(float64(most), "probes-most")
+			b.ReportMetric(float64(sockets), "sockets")
 		})
 	}
 }

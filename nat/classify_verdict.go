@@ -77,6 +77,9 @@ func (c *Classifier) judge() {
 	liars := c.liars()
 	samples := c.trusted(liars)
 	f.ports = portRule(samples)
+	if f.ports.rule == UnknownPorts {
+		f.ports = ownPort(c.points, f.mapping, c.now)
+	}
 	silent := 0
 	var nets []netip.Prefix
 	for _, p := range c.points {
@@ -95,6 +98,17 @@ func (c *Classifier) judge() {
 	f.public, f.arbitrary = c.publics(samples, liars)
 	f.hairpin, f.chosen = c.hairpinOf(&f), c.chosenOf()
 	f.six, f.sixWhy = c.sixOf(&f)
+	if c.found.done { // what is still being tested is as it was
+		if h := c.round.hairpin; !h.came && !h.over && !h.failed {
+			f.hairpin = c.found.hairpin
+		}
+		if f.six == UnknownIPv6 {
+			f.six, f.sixWhy = c.found.six, c.found.sixWhy
+		}
+		if c.asks.any(roleBound) {
+			f.chosen = c.found.chosen
+		}
+	}
 	c.round.outside = f.mapping.at
 	c.found = f
 }
@@ -138,7 +152,7 @@ func (c *Classifier) publics(samples []sample, liars []*point) (list []netip.Add
 	switch {
 	case len(list) > 1:
 		arbitrary = Yes
-	case len(samples) >= onePool:
+	case len(samples) >= onePool && !slices.ContainsFunc(c.round.samples, func(s sample) bool { return !slices.Contains(list, s.out.Addr()) }):
 		arbitrary = No
 	}
 	return list, arbitrary
@@ -147,7 +161,7 @@ func (c *Classifier) publics(samples []sample, liars []*point) (list []netip.Add
 // compose makes the verdict from all there is, and tells it when it is new.
 func (c *Classifier) compose() {
 	f := c.found
-	if !f.done {
+	if !f.done || f.mapping.heard == 0 && !f.blocked {
 		return
 	}
 	var b Behaviour
@@ -225,7 +239,7 @@ func (c *Classifier) tell(b Behaviour, why []string) {
 	if !news {
 		return
 	}
-	c.pause = againFirst
+	c.news = true
 	if len(c.events) == maxVerdicts {
 		c.events = slices.Delete(c.events, 0, 1)
 	}
@@ -250,7 +264,11 @@ func (c *Classifier) finish() {
 		c.again = c.now.Add(c.pause)
 	}
 	c.newcomer() // some may have come meanwhile
-	c.pause = min(2*c.pause, againMost)
+	if c.news {
+		c.pause = againFirst
+	} else {
+		c.pause = min(2*c.pause, againMost)
+	}
 	if !c.opt.NoLifetimes && !c.lived && c.found.done && !c.found.blocked {
 		c.lived = true
 		c.life.start(c)
@@ -260,7 +278,9 @@ func (c *Classifier) finish() {
 // closeRound closes the round's sockets.
 func (c *Classifier) closeRound() {
 	for _, t := range c.round.trials {
-		c.asks.push(Ask{Kind: AskClose, Socket: t.socket})
+		if !t.own {
+			c.asks.push(Ask{Kind: AskClose, Socket: t.socket})
+		}
 	}
 	c.round.trials, c.round.samples = nil, nil
 }

@@ -4,6 +4,7 @@ package nat
 
 import (
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -157,7 +158,7 @@ func (l *lifetimes) launch(c *Classifier) {
 	if i%2 == 1 {
 		why = roleReplied
 	}
-	if len(l.points) == 0 {
+	if len(l.points) == 0 || l.ladder(why).done {
 		l.ladder(why).rungs[n].state = rungVoid
 		return
 	}
@@ -228,15 +229,15 @@ func (l *lifetimes) failed(c *Classifier, q asked) {
 	l.settle(c, q.role, q.rung, rungVoid)
 }
 
-// forget drops a peer that has gone, with whatever it was to answer.
-func (l *lifetimes) forget(p *point) {
-	var rest []*point
-	for _, o := range l.points {
-		if o != p {
-			rest = append(rest, o)
+// forget drops a peer that has gone, and gives up what it was to answer.
+func (l *lifetimes) forget(c *Classifier, p *point) {
+	l.points = slices.DeleteFunc(l.points, func(o *point) bool { return o == p })
+	for i := len(c.asks.open) - 1; i >= 0; i-- {
+		if q := c.asks.open[i]; q.point == p && q.role.lives() {
+			c.asks.remove(i)
+			l.failed(c, q)
 		}
 	}
-	l.points = rest
 }
 
 // close ends a ladder whose answer is known.

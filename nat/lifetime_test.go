@@ -30,7 +30,10 @@ func TestLifetimes(t *testing.T) {
 		t.Run(fmt.Sprint(c.unreplied, c.replied, c.absolute), func(t *testing.T) {
 			t.Parallel()
 			bad := 0
-			const seeds = 20
+			seeds := 20
+			if raceOn {
+				seeds = 5
+			}
 			for seed := range uint64(seeds) {
 				box := simnet.NATConfig{
 					Pool: pool[:1], Mapping: c.m, Filtering: c.f, Ports: c.rule,

@@ -34,8 +34,8 @@ import (
 // (§14.3 wants UTF-8); there is no FINGERPRINT (the socket's first byte and
 // filter demultiplex), no PRIORITY and no ICE-CONTROLLED/CONTROLLING (the tags
 // decide, see Paths); and every retransmission is a transaction of its own.
-// Other comprehension-optional attributes are skipped, so that a later version
-// may name its second probe port (0xC0B2 is set aside for it).
+// Other comprehension-optional attributes are skipped; vantage_message.go has
+// three that make a probe a test.
 const (
 	typeRequest  = 0x0001
 	typeResponse = 0x0101

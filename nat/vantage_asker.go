@@ -118,6 +118,11 @@ type Reply struct {
 	Seen netip.AddrPort // our address, as it says; none from ourselves
 	Port uint16         // the local port of the socket it came to
 	Able Abilities      // of the peer that was asked
+
+	// Known says that this socket wrote to From's IP address before, for
+	// whatever reason, so that no filter may have stopped the answer. The driver
+	// sets it; it matters for the node's own socket only.
+	Known bool
 }
 
 // AskKind says what a Classifier asks of its driver.
