@@ -45,13 +45,16 @@ func (v VersionError) Error() string { return fmt.Sprintf("nat: offer of unknown
 // can punch. It always travels sealed; this is the plain form:
 //
 //	version(1)=1 || fields: 1 node key (32), 2 probe tag (8), 3 probe key (32),
-//	4 candidates (vec8 of IP and port each), 5 expires (8), 6 reply key (32)
+//	4 candidates (vec8 of IP and port each), 5 expires (8), 6 reply key (32),
+//	7 behaviour (27), 8 outside address (vec8 of IP and port)
 type Offer struct {
 	NodeKey    ed25519.PublicKey // names the node on links
 	Cred       Cred              // how to probe it
 	Candidates []netip.AddrPort  // where it may be, best first, at most MaxCandidates
 	Expires    time.Time         // whole seconds
 	Reply      [32]byte          // X25519 key to seal the answer to; zero in an answer
+	Behaviour  Behaviour         // of its NATs, as far as a plan depends on it; Public is not carried
+	Outside    netip.AddrPort    // where most see it; zero = not known
 }
 
 // Append appends the plain form. Candidates beyond MaxCandidates are left out.
@@ -74,6 +77,13 @@ func (o Offer) Append(b []byte) []byte {
 	if o.Reply != ([32]byte{}) {
 		b = wire.AppendField(b, 6, o.Reply[:])
 	}
+	if o.Behaviour.Mapping != UnknownDependence {
+		b = wire.AppendField(b, 7, appendBehaviour(nil, o.Behaviour))
+	}
+	if o.Outside.IsValid() {
+		ip := o.Outside.Addr().Unmap().WithZone("").AsSlice()
+		b = wire.AppendField(b, 8, wire.AppendVec8(nil, binary.BigEndian.AppendUint16(ip, o.Outside.Port())))
+	}
 	return b
 }
 
@@ -88,7 +98,7 @@ func ParseOffer(b []byte, now time.Time) (Offer, error) {
 		return Offer{}, VersionError(b[0])
 	}
 	var o Offer
-	var seen uint8
+	var seen uint16
 	err := wire.Fields(b[1:], func(tag uint8, v []byte) error {
 		ok := true
 		switch tag {
@@ -109,6 +119,13 @@ func ParseOffer(b []byte, now time.Time) (Offer, error) {
 			}
 		case 6:
 			ok = len(v) == copy(o.Reply[:], v) && len(v) == len(o.Reply)
+		case 7:
+			o.Behaviour, ok = parseBehaviour(v)
+		case 8:
+			var list []netip.AddrPort
+			if list, ok = parseAddrs(v); ok && len(list) == 1 {
+				o.Outside = list[0]
+			}
 		default:
 			return nil
 		}

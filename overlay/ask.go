@@ -121,6 +121,7 @@ func (c *core) askCred(id identity.ID) nat.Cred {
 func (c *core) offer(now time.Time, cred nat.Cred) nat.Offer {
 	return nat.Offer{
 		NodeKey: c.o.public, Cred: cred, Candidates: c.addresses(), Expires: now.Add(offerLife),
+		Behaviour: c.obs.class.Behaviour(), Outside: c.outside(true),
 	}
 }
 
@@ -220,6 +221,8 @@ func (c *core) punch(now time.Time, p *Peer, theirs nat.Offer) {
 		s.expires = now.Add(introducedLife)
 	}
 	c.addCandidates(now, p, theirs.Candidates)
+	s.outsideOf = theirs.Outside
+	c.startPunch(now, p, theirs)
 }
 
 func (c *core) addCandidates(now time.Time, p *Peer, addrs []netip.AddrPort) {

@@ -32,6 +32,7 @@ type core struct {
 	hour    uint64 // for which mytags were made
 	trimmed time.Time
 	obs     observer
+	budget  *nat.Budget // of all punches
 }
 
 const (
@@ -60,6 +61,9 @@ func (c *core) Advance(now time.Time) {
 		s := &p.state
 		if s.media {
 			c.hearMedia(now, p)
+		}
+		if s.punch.run != nil {
+			s.punch.run.Advance(now)
 		}
 		if s.paths != nil {
 			s.paths.Advance(now)
@@ -102,6 +106,9 @@ func (c *core) Deadline() time.Time {
 		if s.paths != nil {
 			d = earlier(d, s.paths.Deadline())
 		}
+		if s.punch.run != nil {
+			d = earlier(d, s.punch.run.Deadline())
+		}
 		if s.media {
 			d = earlier(d, s.heard.Add(mediaTick))
 		}
@@ -137,6 +144,7 @@ func earlier(a, b time.Time) time.Time {
 // every input.
 func (c *core) drain(now time.Time) {
 	for _, p := range slices.Clone(c.order) {
+		c.drainPunch(now, p)
 		if p.state.paths != nil {
 			c.drainPaths(now, p)
 		}
@@ -156,11 +164,15 @@ func (c *core) drainPaths(now time.Time, p *Peer) {
 			p.sock.Bind(e.Path)
 		case nat.Unbound:
 			p.sock.Unbind(e.Path)
+			c.unused(p, e.Path.Local)
 		case nat.Reflexive:
 			c.seenAt(p, e.Local, e.Addr)
 			c.sighted(now, p, e.Path, e.Addr)
 		case nat.Up:
 			s.down, s.lost = time.Time{}, false
+			if s.punch.run != nil {
+				s.punch.run.Stop(now)
+			}
 			c.route(p, e.Again)
 			c.observe(now, p)
 			if e.Again {
@@ -268,6 +280,9 @@ func (c *core) hearMedia(now time.Time, p *Peer) {
 // probe takes a STUN message whose tag belongs to p.
 func (c *core) probe(now time.Time, p *Peer, path sock.Path, b []byte) {
 	if c.obs.vantage.Receive(now, path, b) {
+		return
+	}
+	if run := p.state.punch.run; run != nil && run.Receive(now, path, b) {
 		return
 	}
 	if p.state.paths == nil || !p.state.paths.Receive(now, path, b) {

@@ -30,23 +30,25 @@ type Peer struct {
 
 // peerState is what the loop knows of a peer.
 type peerState struct {
-	paths    *nat.Paths
-	links    []*Link   // all that stand, the one in use and those that drain
-	refs     int       // handshakes and asks that still need the peer
-	expires  time.Time // an introduced peer without link is dropped then
-	linked   bool      // PeerUp was announced
-	dialing  bool
-	redialAt time.Time     // the link was lost and somebody needs the peer
-	wait     time.Duration // until the attempt after the next
-	asked    []*ask        // who waits for a link to this peer
-	number   nat.Peer      // the observer's; 0 = it does not know this peer
-	media    bool
-	heard    time.Time     // latest genuine media the paths know of
-	active   sock.Path     // what the socket was told last
-	down     time.Time     // since when no path is known to work
-	lost     bool          // one did before
-	attested []attestation // what introducers say
-	outside  [2]outside    // what this peer sees us at, for each address family
+	paths     *nat.Paths
+	links     []*Link   // all that stand, the one in use and those that drain
+	refs      int       // handshakes and asks that still need the peer
+	expires   time.Time // an introduced peer without link is dropped then
+	linked    bool      // PeerUp was announced
+	dialing   bool
+	redialAt  time.Time     // the link was lost and somebody needs the peer
+	wait      time.Duration // until the attempt after the next
+	punch     punching
+	outsideOf netip.AddrPort // the peer's, as it told in its offer
+	asked     []*ask         // who waits for a link to this peer
+	number    nat.Peer       // the observer's; 0 = it does not know this peer
+	media     bool
+	heard     time.Time     // latest genuine media the paths know of
+	active    sock.Path     // what the socket was told last
+	down      time.Time     // since when no path is known to work
+	lost      bool          // one did before
+	attested  []attestation // what introducers say
+	outside   [2]outside    // what this peer sees us at, for each address family
 }
 
 type outside struct {

@@ -79,6 +79,7 @@ func (c *core) drop(p *Peer) {
 		c.o.handles.Delete(p.state.paths.Handle())
 	}
 	c.unobserve(time.Time{}, p)
+	c.endPunch(p)
 	delete(c.peers, p.node)
 	c.order = slices.DeleteFunc(c.order, func(q *Peer) bool { return q == p })
 	c.intro.forget(p.node)

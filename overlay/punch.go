@@ -1,0 +1,202 @@
+// SPDX-License-Identifier: AGPL-3.0-only OR LicenseRef-P2POS-Commercial
+
+package overlay
+
+import (
+	"errors"
+	"net"
+	"net/netip"
+	"slices"
+	"syscall"
+	"time"
+
+	"github.com/p2pos/p2pos/internal/sock"
+	"github.com/p2pos/p2pos/nat"
+)
+
+// punching is what the loop knows of the punch towards one peer.
+type punching struct {
+	plan    nat.Plan
+	run     *nat.Puncher // nil when nothing runs
+	handle  [4]byte
+	sockets []int // opened for it and not closed yet
+}
+
+// startPunch carries out this side's half of the plan for two behaviours, when
+// probing the candidates alone (which always happens too) won't do.
+func (c *core) startPunch(now time.Time, p *Peer, theirs nat.Offer) {
+	s := &p.state
+	if s.linked || s.punch.run != nil || !theirs.Outside.IsValid() {
+		return
+	}
+	mine := c.obs.class.Behaviour()
+	own := c.outside(theirs.Outside.Addr().Is4())
+	standing := 0
+	for _, q := range c.order {
+		if q.state.linked {
+			standing++
+		}
+	}
+	s.punch.plan = nat.MakePlan(mine, theirs.Behaviour, nat.PlanOptions{
+		Standing: standing,
+		Friendly: true, // a ticket's holder is expected
+		SameNAT:  own.Addr() == theirs.Outside.Addr(),
+	})
+	plan := s.punch.plan
+	c.o.log.Debug("plan", "peer", p.node, "mine", mine.Mapping, "theirs", theirs.Behaviour.Mapping,
+		"method", plan.Method, "role", plan.Role, "reason", plan.Reason)
+	if len(plan.Steps) == 0 {
+		return
+	}
+	paths := c.o.pathsTo(theirs.Outside)
+	if len(paths) == 0 {
+		return
+	}
+	trust := nat.Stranger
+	if c.attestedHost(p, theirs.Outside.Addr()) {
+		trust = nat.Attested
+	}
+	s.punch.run = nat.NewPuncher(now, nat.PunchConfig{
+		Mine: p.mine, Theirs: theirs.Cred, Plan: plan, Local: paths[0].Local,
+		Remote: theirs.Outside, Trust: trust, Standing: standing,
+	}, c.budget, c.rng)
+	s.punch.handle = s.punch.run.Handle()
+	c.o.handles.Store(s.punch.handle, p)
+	// An introduced peer may take as long as its plan.
+	if end := now.Add(plan.After + plan.For + introducedLife); end.After(s.expires) && !s.expires.IsZero() {
+		s.expires = now.Add(min(plan.After+plan.For, longestPunch) + introducedLife)
+	}
+}
+
+// longestPunch bounds how long a punch keeps a peer that nobody is linked with:
+// a search through the full range takes three seconds. The slow search beside
+// a relayed call needs a link, and so no such time.
+const longestPunch = 10 * time.Second
+
+// drainPunch carries out what a puncher wants done.
+func (c *core) drainPunch(now time.Time, p *Peer) {
+	k := &p.state.punch
+	for k.run != nil {
+		c.punchEvents(now, p)
+		if k.run == nil {
+			return
+		}
+		shot, ok := k.run.Poll()
+		if !ok {
+			return
+		}
+		if err := c.o.sock.WriteTo(shot.Path, shot.B); err != nil {
+			k.run.SendFailed(now, shot.Path, sendError(err))
+		}
+	}
+}
+
+func (c *core) punchEvents(now time.Time, p *Peer) {
+	k := &p.state.punch
+	for {
+		e, ok := k.run.NextEvent()
+		if !ok {
+			return
+		}
+		switch e := e.(type) {
+		case nat.OpenSockets:
+			locals := make([]int, e.N)
+			for i := range locals {
+				port := uint16(0)
+				if i < len(e.Ports) {
+					port = e.Ports[i]
+				}
+				local, err := c.fresh(c.punchRemote(p), port)
+				if err != nil {
+					c.o.log.Debug("no socket for a punch", "port", port, "err", err)
+					local = -1
+				} else {
+					k.sockets = append(k.sockets, local)
+				}
+				locals[i] = local
+			}
+			k.run.SocketsOpened(now, locals)
+		case nat.CloseSockets:
+			for _, l := range e.Locals {
+				c.closeExtra(p, l)
+			}
+		case nat.Hit:
+			c.o.log.Debug("hole", "peer", p.node, "local", e.Path.Local, "remote", e.Path.Remote)
+			p.state.paths.AddAttested(now, e.Path)
+		case nat.Ended:
+			c.o.log.Debug("punch ended", "peer", p.node, "why", e.Why, "shots", e.Status.Shots, "sockets", e.Status.Sockets, "hits", e.Status.Hits)
+			c.o.handles.Delete(k.handle)
+			k.run = nil
+			return
+		}
+	}
+}
+
+// punchRemote gives the family that a punch's sockets are of.
+func (c *core) punchRemote(p *Peer) netip.Addr { return p.state.outsideOf.Addr() }
+
+// closeExtra closes a socket that was opened for a peer.
+func (c *core) closeExtra(p *Peer, local int) {
+	k := &p.state.punch
+	k.sockets = slices.DeleteFunc(k.sockets, func(l int) bool { return l == local })
+	c.o.sock.Remove(local)
+}
+
+// unused closes a socket of a peer that no path of it uses any more.
+func (c *core) unused(p *Peer, local int) {
+	if p.state.punch.run != nil || !slices.Contains(p.state.punch.sockets, local) {
+		return
+	}
+	for _, q := range p.state.paths.Snapshot() {
+		if q.Path.Local == local && q.State == nat.Valid {
+			return
+		}
+	}
+	c.closeExtra(p, local)
+}
+
+// endPunch closes everything of a peer that is dropped.
+func (c *core) endPunch(p *Peer) {
+	k := &p.state.punch
+	if k.run != nil {
+		c.o.handles.Delete(k.handle)
+		k.run = nil
+	}
+	for _, l := range k.sockets {
+		c.o.sock.Remove(l)
+	}
+	k.sockets = nil
+}
+
+// sendError puts a socket's error into the puncher's words.
+func sendError(err error) nat.SendError {
+	switch {
+	case errors.Is(err, syscall.EPERM), errors.Is(err, syscall.EACCES):
+		return nat.SendRefused
+	case errors.Is(err, syscall.ENETUNREACH), errors.Is(err, syscall.EHOSTUNREACH), errors.Is(err, net.ErrClosed), errors.Is(err, sock.ErrLocal):
+		return nat.SendNoRoute
+	}
+	return nat.SendJammed
+}
+
+// outside returns this node's own address as most others see it.
+func (c *core) outside(ipv4 bool) netip.AddrPort {
+	for _, a := range c.addresses() {
+		if a.Addr().Is4() == ipv4 && !inside(a.Addr()) {
+			return a
+		}
+	}
+	return netip.AddrPort{}
+}
+
+// attestedHost is attested for the address alone: behind a NAT with
+// endpoint-dependent mapping an introducer sees another port than we will.
+func (c *core) attestedHost(p *Peer, host netip.Addr) bool {
+	var by []netip.Prefix
+	for _, a := range p.state.attested {
+		if a.addr.Addr() == host && !slices.Contains(by, a.by) {
+			by = append(by, a.by)
+		}
+	}
+	return len(by) >= 2 || len(by) == 1 && len(c.order) <= fewPeers
+}

@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: AGPL-3.0-only OR LicenseRef-P2POS-Commercial
+
+package p2pos
+
+import (
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/p2pos/p2pos/internal/simnet"
+)
+
+// publics starts n ordinary nodes with open addresses in different networks,
+// all linked with each other, and returns where to join.
+func (s *sim) publics(n int) (join []string) {
+	s.t.Helper()
+	for i := range n {
+		var h *simnet.Host
+		s.net.Do(func(w *simnet.World) {
+			h = w.Host("public", access, netip.AddrFrom4([4]byte{45, byte(10 + i), 0, 1}))
+		})
+		p := s.start("public", Config{Join: join}, s.opener(h), s.listen(h, 4000))
+		if err := p.Join(s.t.Context()); err != nil {
+			s.t.Fatal(err)
+		}
+		for _, to := range join {
+			if _, err := p.ov.Dial(s.t.Context(), netip.MustParseAddrPort(to)); err != nil {
+				s.t.Fatal(err)
+			}
+		}
+		join = append(join, p.Status().Listen[0].String())
+	}
+	return join
+}
+
+// Whole nodes behind every pair of NATs that a direct path is promised for call
+// each other, whoever calls.
+func TestCallThroughNATs(t *testing.T) {
+	const (
+		ei  = simnet.EndpointIndependent
+		ad  = simnet.AddressDependent
+		apd = simnet.AddressAndPortDependent
+	)
+	boxes := map[string]simnet.NATConfig{
+		"cone":       {Mapping: ei, Filtering: ei},
+		"restricted": {Mapping: ei, Filtering: apd, Ports: simnet.Random},
+		"symmetric":  {Mapping: apd, Filtering: apd, Ports: simnet.Random},
+		"block":      {Mapping: apd, Filtering: apd, Ports: simnet.Random, Block: [2]uint16{40960, 41471}},
+		"address":    {Mapping: ad, Filtering: ad, Ports: simnet.Random, Block: [2]uint16{20480, 20991}},
+	}
+	for _, pair := range [][2]string{
+		{"cone", "symmetric"}, {"symmetric", "cone"}, {"restricted", "symmetric"}, {"symmetric", "restricted"},
+		{"restricted", "block"}, {"block", "restricted"}, {"address", "address"}, {"restricted", "address"},
+	} {
+		t.Run(pair[0]+" calls "+pair[1], func(t *testing.T) {
+			simTest(t, func(t *testing.T, s *sim) {
+				join := s.publics(4)
+				ha, hb := s.behind("a", boxes[pair[0]]), s.behind("b", boxes[pair[1]])
+				a := s.start("a", Config{Join: join}, s.opener(ha), s.listen(ha, 4000))
+				b := s.start("b", Config{Join: join}, s.opener(hb), s.listen(hb, 4000))
+				for _, n := range []*Node{a, b} {
+					if err := n.Join(t.Context()); err != nil {
+						t.Fatal(err)
+					}
+				}
+				time.Sleep(10 * time.Second) // until they know their NATs
+				ears := s.callee(b)
+				start := time.Now()
+				call, err := a.Call(t.Context(), s.ticket(b), nil)
+				if err != nil {
+					t.Fatalf("%v (%v × %v)", err, a.NAT().Behaviour.Mapping, b.NAT().Behaviour.Mapping)
+				}
+				if err := call.Answered(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+				t.Logf("answered after %v over %v", time.Since(start), call.Path().Kind)
+				if p := call.Path(); p.Kind != "direct" {
+					t.Errorf("path %+v", p)
+				}
+				s.converse(call, ears, 2*time.Second)
+			})
+		})
+	}
+}
