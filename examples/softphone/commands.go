@@ -27,6 +27,7 @@ func help() []string {
 		"hangup           end the call, or stop calling",
 		"mute, unmute     let them hear silence, or you again",
 		"record FILE.ogg  keep what you hear from now on; record stop ends that",
+		"nat              what NAT is around you, as far as the neighbours can tell",
 		"status, peers    how the node is, and whom it is linked with",
 		"help, quit",
 	}
@@ -34,7 +35,7 @@ func help() []string {
 
 // laterCommands are those of capabilities that are not there yet.
 const laterCommands = " hold resume dtmf transfer words add contacts verify block unblock msg read send accept decline " +
-	"pause continue devices link revoke group history nat "
+	"pause continue devices link revoke group history "
 
 // command obeys one line, or says why not.
 func (p *phone) command(ctx context.Context, c typed) {
@@ -61,7 +62,7 @@ func (p *phone) obey(ctx context.Context, verb, arg string, at time.Time) error 
 		}
 	}
 	switch verb {
-	case "ticket", "answer", "reject", "hangup", "mute", "unmute", "status", "peers", "help", "quit":
+	case "ticket", "answer", "reject", "hangup", "mute", "unmute", "nat", "status", "peers", "help", "quit":
 		if arg != "" {
 			return fmt.Errorf("takes no %q", clip(arg, 40))
 		}
@@ -75,6 +76,8 @@ func (p *phone) obey(ctx context.Context, verb, arg string, at time.Time) error 
 		return p.hangUp()
 	case "mute", "unmute":
 		return p.mute(verb == "mute")
+	case "nat":
+		p.emit(natOf(p.node.NAT()))
 	case "status":
 		p.emit(statusOf(p.node.Status()))
 	case "peers":

@@ -10,11 +10,12 @@ import (
 )
 
 // contract is the table of events: their fields and types. s is a string, n a
-// number, b a bool, l a list, o an object.
+// number, b a bool, l a list, o an object; ? says that it may be null.
 var contract = map[string]string{
 	"ready":     "id:s node:s listen:l",
 	"ticket":    "ticket:s",
 	"joined":    "links:n",
+	"nat":       "mapping:s filtering:s ports:s block:l? public:l cgn:b hairpin:b? lifetime_s:n? ipv6:s portmap:s confidence:n",
 	"outgoing":  "call:s peer:s name:s",
 	"incoming":  "call:s peer:s name:s",
 	"ringing":   "call:s peer:s t_call:n ring_rtt_ms:n",
@@ -46,6 +47,10 @@ func checkEvent(t *testing.T, o object) {
 	want := strings.Fields("ev:s t:n " + fields)
 	for _, f := range want {
 		name, kind, _ := strings.Cut(f, ":")
+		kind, null := strings.CutSuffix(kind, "?")
+		if v, ok := o[name]; ok && v == nil && null {
+			continue
+		}
 		var ok bool
 		switch v := o[name].(type) {
 		case string:
@@ -77,6 +82,8 @@ func checkEvent(t *testing.T, o object) {
 		if !strings.Contains(" lookup ring answer talk ", " "+o["stage"].(string)+" ") {
 			t.Errorf("ended at stage %q", o["stage"])
 		}
+	case "nat":
+		checkNAT(t, o)
 	case "missed":
 		if _, err := time.Parse(time.RFC3339, o["when"].(string)); err != nil {
 			t.Error(err)
@@ -90,5 +97,30 @@ func checkEvent(t *testing.T, o object) {
 				}
 			}
 		}
+	}
+}
+
+// natWords are the values that the contract knows, and "unknown" for what
+// nobody could tell yet.
+var natWords = map[string]string{
+	"mapping":   "endpoint-independent address-dependent address-and-port-dependent none udp-blocked unknown",
+	"filtering": "endpoint-independent address-dependent address-and-port-dependent none udp-blocked unknown",
+	"ports":     "preserved sequential random block unknown",
+	"ipv6":      "none open firewalled unknown",
+	"portmap":   "none pcp nat-pmp upnp",
+}
+
+func checkNAT(t *testing.T, o object) {
+	t.Helper()
+	for field, words := range natWords {
+		if !strings.Contains(" "+words+" ", fmt.Sprintf(" %v ", o[field])) {
+			t.Errorf("%s is %q", field, o[field])
+		}
+	}
+	if b, ok := o["block"].([]any); ok && len(b) != 2 {
+		t.Errorf("block %v", b)
+	}
+	if c := o["confidence"].(float64); c < 0 || c > 1 {
+		t.Errorf("confidence %v", c)
 	}
 }

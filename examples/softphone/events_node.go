@@ -20,6 +20,37 @@ func (e missedEvent) text() string {
 	return fmt.Sprintf("missed a call from %s%s", e.Peer, saysToBe(e.Name))
 }
 
+func (natEvent) name() string { return "nat" }
+func (e natEvent) text() string {
+	if e.Mapping == "unknown" && len(e.why) == 0 {
+		return "NAT: not known yet; it takes a few linked nodes in other networks, and some seconds"
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "NAT: mapping %s, filtering %s, ports %s", e.Mapping, e.Filtering, e.Ports)
+	if e.Block != nil {
+		fmt.Fprintf(&b, " from %d to %d", e.Block[0], e.Block[1])
+	}
+	fmt.Fprintf(&b, " (%.0f %% sure)", 100*e.Confidence)
+	seen := "not known"
+	if len(e.Public) > 0 {
+		seen = strings.Join(e.Public, ", ")
+	}
+	fmt.Fprintf(&b, "\n  outside address %s, IPv6 %s", seen, e.IPv6)
+	if e.CGN {
+		b.WriteString(", a second NAT behind the router's")
+	}
+	if e.Hairpin != nil {
+		b.WriteString(map[bool]string{true: ", hairpin", false: ", no hairpin"}[*e.Hairpin])
+	}
+	if e.Lifetime != nil {
+		fmt.Fprintf(&b, ", mappings last %.0f s", *e.Lifetime)
+	}
+	for _, why := range e.why {
+		b.WriteString("\n  because " + why)
+	}
+	return b.String()
+}
+
 // statusEvent has all fields of the contract; what belongs to capabilities
 // that are not there yet is zero.
 type statusEvent struct {

@@ -129,6 +129,8 @@ func (p *phone) handle(ctx context.Context, e p2pos.Event) {
 	switch e := e.(type) {
 	case p2pos.Joined:
 		p.emit(joinedEvent{e.Links})
+	case p2pos.NAT:
+		p.emit(natOf(e))
 	case p2pos.CallMissed:
 		p.emit(missedEvent{e.Peer.String(), e.Name, e.When.Format(time.RFC3339)})
 	case p2pos.CallRinging:

@@ -382,7 +382,7 @@ func TestBadCommands(t *testing.T) {
 		{"ticket once", "ticket", "not there yet"},
 		{"ticket please", "ticket", `takes no "please"`},
 		{"words", "words", "not there yet"},
-		{"nat", "nat", "not there yet"},
+		{"nat please", "nat", `takes no "please"`},
 		{"dance", "dance", "unknown command"},
 		{"quit now", "quit", "takes no"},
 		{long, "", "longer than"},

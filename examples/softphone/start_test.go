@@ -149,7 +149,7 @@ func TestCannotStart(t *testing.T) {
 func stopped(t *testing.T, args ...string) (code int, stdout, stderr string) {
 	t.Helper()
 	var out, errs bytes.Buffer
-	code = run(args, strings.NewReader("help\nticket\nstatus\npeers\nnonsense\nquit\n"), &out, &errs, nil)
+	code = run(args, strings.NewReader("help\nticket\nnat\nstatus\npeers\nnonsense\nquit\n"), &out, &errs, nil)
 	return code, out.String(), errs.String()
 }
 
@@ -159,7 +159,7 @@ func TestText(t *testing.T) {
 	if code != 0 || errs != "" {
 		t.Errorf("exit %d: %s", code, errs)
 	}
-	for _, want := range []string{"your ID is", "\np2pos:", "hangup ", "0 linked nodes", "nonsense: unknown command"} {
+	for _, want := range []string{"your ID is", "\np2pos:", "hangup ", "NAT: not known yet", "0 linked nodes", "nonsense: unknown command"} {
 		if !strings.Contains(out, want) {
 			t.Errorf("no %q in:\n%s", want, out)
 		}
