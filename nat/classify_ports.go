@@ -14,8 +14,10 @@ const (
 	// minSamples mappings say something of the rule, enoughSamples a good deal.
 	minSamples    = 5
 	enoughSamples = 10
-	// maxStep bounds the steps of a sequence; known ones are 1, 2 and -1.
-	maxStep = 1024
+	// maxStep bounds the steps of a sequence, fewStep those that few ports must
+	// prove; known ones are 1, 2 and -1.
+	maxStep = 64
+	fewStep = 8
 	// equalSteps is the least that makes a sequence.
 	equalSteps = 3
 	// maxBlock is the largest block that is told from no block at all: 12 random
@@ -147,12 +149,12 @@ func sequentialRule(list []sample) (portFinding, bool) {
 			}
 		}
 	}
-	most, step, touched := 0, 0, 0
+	most, step, touched, inner := 0, 0, 0, 0
 	for _, p := range pairs {
 		if p.step == 0 || max(p.step, -p.step) > maxStep {
 			continue
 		}
-		var saw []netip.Prefix
+		var saw, alone []netip.Prefix // networks with such a step; by themselves
 		n := 0
 		for _, q := range pairs {
 			if q.step != p.step {
@@ -165,14 +167,18 @@ func sequentialRule(list []sample) (portFinding, bool) {
 			if !slices.Contains(saw, q.b) {
 				saw = append(saw, q.b)
 			}
+			if q.a == q.b && !slices.Contains(alone, q.a) {
+				alone = append(alone, q.a)
+			}
 		}
 		if n > most {
-			most, step, touched = n, p.step, len(saw)
+			most, step, touched, inner = n, p.step, len(saw), len(alone)
 		}
 	}
-	// Three equal steps among fourteen come up by chance once in 700 times in
-	// a block of 512 ports, four once in 130,000.
-	if most < equalSteps || 2*touched <= nets {
+	// Four equal steps among fourteen come up by chance once in 2,000 times in a
+	// block of 128 ports. Three are that rare only where each comes from a
+	// network of its own; two liars of five may leave us no more.
+	if most < equalSteps || most == equalSteps && (inner < equalSteps || max(step, -step) > fewStep) || 2*touched <= nets {
 		return portFinding{}, false
 	}
 	f := portFinding{rule: Sequential, step: step, confidence: oneVoice,
@@ -266,10 +272,10 @@ func blockOf(list []sample, most int) (portFinding, bool) {
 		return portFinding{}, false
 	}
 	f := portFinding{rule: BlockPorts, confidence: min(confident(list), oneVoice)}
-	if first, n, ok := aligned(int(low), int(high)); ok && float64(n) <= tooTight*size {
+	if first, n, ok, alone := aligned(int(low), int(high)); ok && float64(n) <= tooTight*size {
 		f.block = [2]uint16{uint16(first), uint16(first + n - 1)}
 		f.why = fmt.Sprintf("%d ports fell into the %d from %d on", k, n, first)
-		if k >= blockSamples-4 {
+		if alone && k >= blockSamples-4 {
 			f.confidence = confident(list)
 		}
 		return f, true
@@ -299,18 +305,22 @@ func distinct(list []sample) int {
 }
 
 // aligned returns the smallest power-of-two block that holds low to high,
-// aligned to port 0 or to the first that NATs give out.
-func aligned(low, high int) (first, n int, ok bool) {
+// aligned to the first port that NATs give out or to 0. alone is false when
+// both hold them, in different blocks.
+func aligned(low, high int) (first, n int, ok, alone bool) {
 	for n = 16; n <= maxBlock; n *= 2 {
+		fits := 0
 		for _, base := range [...]int{0, lowPort} {
-			if low < base {
+			at := base + (low-base)/n*n
+			if low < base || high >= at+n || at+n > 1<<16 || fits > 0 && at == first {
 				continue
 			}
-			first = base + (low-base)/n*n
-			if last := first + n - 1; high <= last && last <= 65535 {
-				return first, n, true
-			}
+			first = at
+			fits++
+		}
+		if fits > 0 {
+			return first, n, true, fits == 1
 		}
 	}
-	return 0, 0, false
+	return 0, 0, false, false
 }
