@@ -29,9 +29,9 @@ func (s *session) pcp(ctx context.Context, t task) (grant, error) {
 	}
 	p, err := s.exchange(ctx, req.append(nil), ours)
 	var refused *RefusedError
-	if t.verb == verbDrop && errors.As(err, &refused) {
-		// miniupnpd up to 2.3.1 refuses to close its own IPv6 pinholes. Then let
-		// it expire as soon as the router allows.
+	if t.verb == verbDrop && errors.As(err, &refused) && refused.Code == pcpNotAuthorized {
+		// miniupnpd 2.3.1 doesn't know the nonce of an IPv6 pinhole any more once
+		// it was renewed. Then let it expire as soon as the router allows.
 		req.lifetime = 1
 		if _, short := s.exchange(ctx, req.append(nil), ours); short == nil {
 			err = nil

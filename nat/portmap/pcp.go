@@ -26,6 +26,8 @@ const (
 	opAnnounce = 0
 	opMap      = 1
 
+	pcpNotAuthorized = 2 // §7.4
+
 	protoUDP = 17
 
 	pcpHeader = 24

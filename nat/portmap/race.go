@@ -231,8 +231,9 @@ func (r *race) Done(now time.Time, t task, g grant, err error) {
 	}
 	e := &r.entries[i]
 	e.busy = verbNone
-	if errors.Is(err, ErrNoAnswer) && !e.has {
-		e.sent = false // nobody there, nothing to withdraw
+	var refused *RefusedError
+	if (errors.Is(err, ErrNoAnswer) || errors.As(err, &refused)) && !e.has {
+		e.sent = false // nobody there, or no: nothing to withdraw
 	}
 	r.learn(g.outside)
 	switch {

@@ -424,6 +424,13 @@ func TestCloseWithdrawsWhatTheRouterMayHold(t *testing.T) {
 		x.drain()
 		x.wants("", "failed")
 	})
+	t.Run("nothing where the answer was no", func(t *testing.T) {
+		x := newRig(t, PCP)
+		x.done(PCP, grant{}, &RefusedError{PCP, 8, ""})
+		x.r.Close(x.now)
+		x.drain()
+		x.wants("", "failed")
+	})
 	t.Run("nothing twice", func(t *testing.T) {
 		x := newRig(t, PCP)
 		x.done(PCP, given("203.0.113.7:4000"), nil)
