@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/p2pos/p2pos/internal/simnet"
+	"github.com/p2pos/p2pos/nat"
 )
 
 // publics starts n ordinary nodes with open addresses in different networks,
@@ -81,4 +82,48 @@ func TestCallThroughNATs(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A few public nodes of one provider, each caller linked with other ones: the
+// hint they can give is enough for a search.
+func TestCallThroughNATsFewNeighbours(t *testing.T) {
+	simTest(t, func(t *testing.T, s *sim) {
+		var join []string
+		for i := range 4 {
+			var h *simnet.Host
+			s.net.Do(func(w *simnet.World) { h = w.Host("public", access, netip.AddrFrom4([4]byte{45, 10, byte(1 + i), 2})) })
+			var j []string
+			if i > 0 {
+				j = join[:1]
+			}
+			p := s.start("public", Config{Join: j}, s.opener(h), s.listen(h, 4000))
+			if err := p.Join(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			join = append(join, p.Status().Listen[0].String())
+		}
+		time.Sleep(5 * time.Second)
+		ha := s.behind("a", simnet.NATConfig{Mapping: simnet.EndpointIndependent, Filtering: simnet.AddressAndPortDependent})
+		hb := s.behind("b", simnet.NATConfig{Mapping: simnet.AddressAndPortDependent, Filtering: simnet.AddressAndPortDependent, Ports: simnet.Random})
+		a := s.start("a", Config{Join: join[:2]}, s.opener(ha), s.listen(ha, 4000))
+		b := s.start("b", Config{Join: join[2:]}, s.opener(hb), s.listen(hb, 4000))
+		for _, n := range []*Node{a, b} {
+			if err := n.Join(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		time.Sleep(3 * time.Second)
+		if m := b.NAT().Behaviour; m.Mapping != nat.AddressAndPortDependent || m.Confidence > 0.5 {
+			t.Errorf("b thinks %v at %.2f", m.Mapping, m.Confidence)
+		}
+		ears := s.callee(b)
+		call, err := a.Call(t.Context(), s.ticket(b), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := call.Answered(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		s.converse(call, ears, time.Second)
+	})
 }

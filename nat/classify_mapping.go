@@ -7,6 +7,7 @@ import (
 	"math"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -17,6 +18,9 @@ const (
 	oneVoice = 0.85
 	// guess is claimed where two answers are possible.
 	guess = 0.6
+	// hint is claimed where all who say something may be one and the same: it
+	// is worth a punch that fails, and no more.
+	hint = 0.4
 )
 
 // finding is the answer to one question.
@@ -43,14 +47,35 @@ type view struct {
 
 // mappingOf tells what the NAT looks at when it chooses a mapping, from where
 // several peers see the same socket at the same time (RFC 4787 §4.1).
+//
+// Each network has one voice. In a small net all peers may be in one: then each
+// address has one, for a hint.
 func mappingOf(points []*point, hosts []netip.Addr, six bool, now time.Time) finding {
+	f := mappingBy(points, hosts, six, now, func(p *point) netip.Prefix { return p.prefix })
+	if f.heard >= 2 || f.heard == 0 {
+		return f
+	}
+	h := mappingBy(points, hosts, six, now, func(p *point) netip.Prefix {
+		a := p.Addr.Addr()
+		return netip.PrefixFrom(a, a.BitLen())
+	})
+	if h.kind == UnknownDependence {
+		return f
+	}
+	h.why = strings.Replace(h.why, "networks", "peers of one network", 1)
+	h.heard, h.confidence = f.heard, min(h.confidence, hint)
+	return h
+}
+
+func mappingBy(points []*point, hosts []netip.Addr, six bool, now time.Time, voice func(*point) netip.Prefix) finding {
 	var voices []view
 	for _, p := range points {
+		v := voice(p)
 		if p.Addr.Addr().Is6() != six || !p.main.fresh(now) ||
-			slices.ContainsFunc(voices, func(v view) bool { return v.prefix == p.prefix }) {
+			slices.ContainsFunc(voices, func(o view) bool { return o.prefix == v }) {
 			continue
 		}
-		voices = append(voices, view{p.prefix, p.main.seen, p.main.port})
+		voices = append(voices, view{v, p.main.seen, p.main.port})
 	}
 	f := finding{heard: len(voices)}
 	if len(voices) < 2 {

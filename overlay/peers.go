@@ -290,10 +290,10 @@ func (c *core) frame(now time.Time, l *Link, typ byte, body []byte) {
 	}
 }
 
-// seen is the address at which this node itself reaches p, proved by a probe;
-// zero when there is none now.
+// seen is the address at which this node itself reaches p, proved by a probe or
+// by the link's own handshake over it; zero when there is none now.
 func seen(p *Peer) netip.AddrPort {
-	if i := p.Path(); i.Up && i.Kind <= nat.Direct && p.state.down.IsZero() {
+	if i := p.Path(); i.Up && i.Kind <= nat.Direct {
 		return i.Remote
 	}
 	return netip.AddrPort{}
