@@ -38,10 +38,11 @@ func TestNATCommand(t *testing.T) {
 }
 
 // told returns what a phone writes when its node tells of a NAT.
-func told(json bool, n p2pos.NAT) string {
+func told(t *testing.T, json bool, n p2pos.NAT) string {
+	t.Helper()
 	var out bytes.Buffer
 	p := &phone{out: newPrinter(&out, json, time.Now())}
-	p.handle(nil, n)
+	p.handle(t.Context(), n)
 	p.out.close(patience)
 	return out.String()
 }
@@ -97,7 +98,7 @@ func TestNATEvent(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			var o object
-			line := told(true, p2pos.NAT{Behaviour: c.b, Evidence: []string{"seen"}})
+			line := told(t, true, p2pos.NAT{Behaviour: c.b, Evidence: []string{"seen"}})
 			if err := json.Unmarshal([]byte(line), &o); err != nil {
 				t.Fatalf("%q: %v", line, err)
 			}
@@ -116,7 +117,7 @@ func TestNATText(t *testing.T) {
 		Public: []netip.Addr{netip.MustParseAddr("46.1.2.3")}, Hairpin: nat.No, Carrier: nat.Yes,
 		Replied: 118 * time.Second, IPv6: nat.NoIPv6, Confidence: 0.93,
 	}
-	got := told(false, p2pos.NAT{Behaviour: b, Evidence: []string{"five peers said so", "one came back"}})
+	got := told(t, false, p2pos.NAT{Behaviour: b, Evidence: []string{"five peers said so", "one came back"}})
 	for _, want := range []string{
 		"NAT: mapping address-dependent, filtering address-and-port-dependent, ports block from 40960 to 41471 (93 % sure)\n",
 		"outside address 46.1.2.3, IPv6 none, a second NAT behind the router's, no hairpin, mappings last 118 s\n",
@@ -126,7 +127,7 @@ func TestNATText(t *testing.T) {
 			t.Errorf("no %q in:\n%s", want, got)
 		}
 	}
-	if got := told(false, p2pos.NAT{}); !strings.Contains(got, "not known yet") {
+	if got := told(t, false, p2pos.NAT{}); !strings.Contains(got, "not known yet") {
 		t.Error(got)
 	}
 }
