@@ -22,8 +22,8 @@ const usage = `natcheck tells what NAT is around this computer, with the help of
   -wait SECONDS    how long to look; default 15. How long the NAT keeps a port
                    open shows after minutes only. Ctrl-C ends sooner
   -network SECRET  the nodes are those of a private network
-  -dir DIR         be the node whose identity is kept there; default: a new one,
-                   thrown away afterwards
+  -dir DIR         be the node whose identity is kept there; default: one that
+                   is new and thrown away afterwards
   -json            write one JSON object, the softphone's nat event
   -v               log to stderr what the node does
 
