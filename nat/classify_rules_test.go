@@ -7,6 +7,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 )
@@ -45,8 +46,7 @@ func TestMappingOf(t *testing.T) {
 		{"one", []*point{pointAt(1, 1, "7", "")}, nil, UnknownDependence, false},
 		{"two agree", []*point{pointAt(1, 1, "7", ""), pointAt(2, 1, "7", "")}, nil, EndpointIndependent, false},
 		{"three agree", []*point{pointAt(1, 1, "7", ""), pointAt(2, 1, "7", ""), pointAt(3, 1, "7", "")}, nil, EndpointIndependent, true},
-		{"three of one network, a hint", []*point{pointAt(1, 1, "7", ""), pointAt(1, 2, "7", ""), pointAt(1, 3, "7", "")}, nil, EndpointIndependent, false},
-		{"two of one network differ, a hint", []*point{pointAt(1, 1, "7", ""), pointAt(1, 2, "8", "")}, nil, AddressAndPortDependent, false},
+		{"three of one network", []*point{pointAt(1, 1, "7", ""), pointAt(1, 2, "7", ""), pointAt(1, 3, "7", "")}, nil, UnknownDependence, false},
 		{"two of three", []*point{pointAt(1, 1, "7", ""), pointAt(2, 1, "7", ""), pointAt(3, 1, "9", "")}, nil, EndpointIndependent, false},
 		{"four of five", []*point{pointAt(1, 1, "7", ""), pointAt(2, 1, "7", ""), pointAt(3, 1, "9", ""), pointAt(4, 1, "7", ""), pointAt(5, 1, "7", "")}, nil, EndpointIndependent, true},
 		{"our own address", []*point{pointAt(1, 1, "5000", ""), pointAt(2, 1, "5000", ""), pointAt(3, 1, "5000", "")}, mine, NoNAT, true},
@@ -126,6 +126,8 @@ func TestPortRule(t *testing.T) {
 		{"aligned to 1024", []int{3080, 5100, 4300, 3222, 4590, 3101, 4480, 3333, 4170, 5010, 4420, 3077}, "block 0 [3072 5119]", false},
 		{"not aligned", []int{4000, 4300, 4010, 4222, 4290, 4101, 4180, 4233, 4270, 4110, 4220, 4177}, "block 0 [3973 4327]", false},
 		{"a liar's third elsewhere", []int{4100, 4600, 4300, 4222, 60000, 9, 31000, 1111, 4590, 4101, 4480, 4333}, "block 0 [4096 4607]", false},
+		{"aligned, many", []int{4100, 4600, 4300, 4222, 4590, 4101, 4480, 4333, 4170, 4510, 4420, 4277, 4099, 4607, 4400, 4401, 4350, 4551, 4123, 4567}, "block 0 [4096 4607]", true},
+		{"aligned to both", []int{9250, 16300, 9300, 14222, 12590, 10101, 14480, 12333, 15170, 11510, 13420, 10277, 9999, 13607, 16000, 11111, 12350, 9551, 15523, 12067}, "block 0 [9216 17407]", false},
 		{"few", []int{1100, 60000, 33000, 21000}, "unknown 0 [0 0]", false},
 	} {
 		f := portRule(samplesOf(c.ports...))
@@ -168,6 +170,37 @@ func TestPortRuleChances(t *testing.T) {
 	}
 	if wrong > 1 {
 		t.Errorf("%d of %d random NATs taken for something else", wrong, runs)
+	}
+}
+
+func TestSameVerdict(t *testing.T) {
+	base := Behaviour{Public: []netip.Addr{publicAddr}, Confidence: 0.8}
+	for i, change := range []func(*Behaviour){
+		func(b *Behaviour) { b.Mapping++ }, func(b *Behaviour) { b.Filtering++ }, func(b *Behaviour) { b.Ports++ },
+		func(b *Behaviour) { b.Step++ }, func(b *Behaviour) { b.Block[1]++ }, func(b *Behaviour) { b.Public = nil },
+		func(b *Behaviour) { b.Arbitrary++ }, func(b *Behaviour) { b.Hairpin++ }, func(b *Behaviour) { b.Carrier++ },
+		func(b *Behaviour) { b.Unreplied++ }, func(b *Behaviour) { b.Replied++ }, func(b *Behaviour) { b.Absolute++ },
+		func(b *Behaviour) { b.Chosen++ }, func(b *Behaviour) { b.IPv6++ },
+		func(b *Behaviour) { b.Confidence += 0.15 }, func(b *Behaviour) { b.Confidence -= 0.15 },
+	} {
+		b := base
+		change(&b)
+		if sameVerdict(&base, &b) || sameVerdict(&b, &base) {
+			t.Errorf("change %d goes unnoticed", i)
+		}
+	}
+	b := base
+	b.Confidence += 0.05
+	if b.Public = slices.Clone(b.Public); !sameVerdict(&base, &b) {
+		t.Error("a little more confidence is news")
+	}
+}
+
+func TestRTO(t *testing.T) {
+	for rtt, want := range map[time.Duration]time.Duration{0: askFirst, ms: askLeast, 100 * ms: 300 * ms, time.Second: askMost} {
+		if got := (&point{rtt: rtt}).rto(); got != want {
+			t.Errorf("round trip %v: %v, want %v", rtt, got, want)
+		}
 	}
 }
 

@@ -75,7 +75,7 @@ func TestClassifyGoesOn(t *testing.T) {
 	moved := netip.MustParseAddr("203.0.113.5")
 	s.host.RemoveAddr(insideAddr)
 	other := l.w.NAT("new", simnet.Profile{Delay: 5 * ms}, simnet.NATConfig{
-		Pool: []netip.Addr{moved}, Mapping: simnet.AddressAndPortDependent, Filtering: simnet.AddressAndPortDependent, Ports: simnet.Random,
+		Pool: []netip.Addr{moved}, Mapping: simnet.AddressAndPortDependent, Filtering: simnet.EndpointIndependent, Ports: simnet.Random, Hairpin: true,
 	})
 	s.host = other.Host("subject again", simnet.Profile{Delay: 10 * ms}, insideAddr)
 	s.host.Attach(s.ports[0], s)
@@ -83,8 +83,82 @@ func TestClassifyGoesOn(t *testing.T) {
 	s.ports = append(s.ports, s.ports[0])
 	observe(netip.AddrPortFrom(moved, 5555))
 	l.run(20 * time.Second)
-	if b := c.Behaviour(); b.Mapping != AddressAndPortDependent || b.Ports != RandomPorts || !slices.Equal(b.Public, []netip.Addr{moved}) {
+	if b := c.Behaviour(); b.Mapping != AddressAndPortDependent || b.Ports != RandomPorts || b.Hairpin != Yes || !slices.Equal(b.Public, []netip.Addr{moved}) {
 		t.Errorf("after the move: %+v", b)
+	}
+	// Here any port is as good as another.
+	told, probes = len(s.told), c.sockets
+	for i := range 100 {
+		l.run(15 * time.Second)
+		observe(netip.AddrPortFrom(moved, uint16(30000+i)))
+	}
+	l.run(time.Minute)
+	if len(s.told) != told || c.sockets != probes {
+		t.Errorf("%d verdicts, %d sockets more", len(s.told)-told, c.sockets-probes)
+	}
+}
+
+// With three peers that have two ports each there is nothing left to doubt.
+func TestClassifyConfident(t *testing.T) {
+	for name, box := range map[string]*simnet.NATConfig{
+		"none":      nil,
+		"firewall":  {Filtering: simnet.AddressAndPortDependent},
+		"kept":      {Pool: pool[:1], Filtering: simnet.AddressDependent},
+		"symmetric": {Pool: pool[:1], Mapping: simnet.AddressAndPortDependent, Filtering: simnet.AddressAndPortDependent, Ports: simnet.Random},
+		"block":     {Pool: pool[:1], Mapping: simnet.AddressDependent, Filtering: simnet.AddressAndPortDependent, Ports: simnet.Block, BlockSize: 512},
+		"sequence":  {Pool: pool[:1], Mapping: simnet.AddressAndPortDependent, Ports: simnet.Sequential},
+	} {
+		o := labConfig{seed: 5, box: box, peers: 3, seconds: 3, link: simnet.Profile{Delay: 10 * ms}, options: ClassifierOptions{NoLifetimes: true}}
+		if name == "none" || name == "firewall" {
+			o.host = []netip.Addr{publicAddr}
+		}
+		l := newLab(t, o)
+		l.run(3 * time.Second)
+		if b := l.s.c.Behaviour(); b.Confidence < 0.9 {
+			t.Errorf("%s: confidence %.2f in %+v\n%q", name, b.Confidence, b, l.s.c.Evidence())
+		}
+		if len(l.s.told) > 3 {
+			t.Errorf("%s: %d verdicts", name, len(l.s.told))
+		}
+	}
+}
+
+// A driver that never takes what is asked costs no memory.
+func TestClassifyUndrained(t *testing.T) {
+	c := NewClassifier(rand.New(rand.NewPCG(1, 1)), ClassifierOptions{})
+	c.SetHosts(epoch, []netip.Addr{insideAddr})
+	for i := range 5 {
+		c.AddPeer(epoch, VantagePoint{Peer: Peer(i), Addr: netip.AddrPortFrom(netip.AddrFrom4([4]byte{20, byte(i), 1, 1}), 4000)})
+	}
+	now := epoch
+	for range 300 {
+		now = now.Add(time.Second)
+		c.Advance(now)
+		c.NetworkChanged(now)
+		if n := len(c.asks.out); n > 2*maxAsks {
+			t.Fatalf("%d asks wait", n)
+		}
+	}
+	n := 0
+	for _, ok := c.Poll(); ok; _, ok = c.Poll() {
+		n++
+	}
+	if n == 0 || n > maxAsks {
+		t.Errorf("%d asks", n)
+	}
+	// One that takes one at a time gets all, in order.
+	var a asks
+	for i := range uint32(3 * maxAsks) {
+		a.push(Ask{ID: i + 1})
+		if i%2 == 0 {
+			continue
+		}
+		if q, ok := a.pop(); !ok || q.ID != i/2+1 {
+			t.Fatalf("ask %d is %+v", i/2+1, q)
+		}
+		if cap(a.out) > 2*maxAsks {
+			t.Fatalf("room for %d", cap(a.out))
+		}
 	}
 }
 
@@ -245,7 +319,10 @@ func TestClassifyTroubles(t *testing.T) {
 			t.Errorf("found %+v", b)
 		}
 		l.s.host.Cut(false)
-		l.run(40 * time.Second)
+		l.s.c.again, l.s.c.pause = time.Time{}, 5*time.Second // only what a peer tells starts it now
+		l.s.c.Observe(l.w.Now(), Sighting{Peer: 1, Addr: l.addrs[1], Seen: netip.AddrPortFrom(publicAddr, 1)})
+		l.w.Wake(l.s)
+		l.run(9 * time.Second)
 		if b := l.s.c.Behaviour(); b.Mapping != EndpointIndependent {
 			t.Errorf("found %+v", b)
 		}
