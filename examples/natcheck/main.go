@@ -103,21 +103,31 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	return o, err
 }
 
+// open opens the node. Without -dir its identity is a new one: with the user's
+// own, calls would ring here too.
+func open(o options) (node *p2pos.Node, done func(), err error) {
+	dir := ""
+	if o.Dir == "" {
+		if dir, err = os.MkdirTemp("", "natcheck-"); err != nil {
+			return nil, nil, err
+		}
+		o.Dir = dir
+	}
+	if node, err = p2pos.New(o.Config); err != nil {
+		os.RemoveAll(dir)
+		return nil, nil, err
+	}
+	return node, func() { node.Close(); os.RemoveAll(dir) }, nil
+}
+
 // check looks, and tells; known says whether there was anything to tell.
 func check(ctx context.Context, o options, stdout, stderr io.Writer) (known bool, err error) {
 	start := time.Now()
-	if o.Dir == "" {
-		// The user's own identity is better left to the user's phone: calls would ring here too.
-		if o.Dir, err = os.MkdirTemp("", "natcheck-"); err != nil {
-			return false, err
-		}
-		defer os.RemoveAll(o.Dir)
-	}
-	node, err := p2pos.New(o.Config)
+	node, done, err := open(o)
 	if err != nil {
 		return false, err
 	}
-	defer node.Close()
+	defer done()
 	ctx, cancel := context.WithTimeout(ctx, o.wait)
 	defer cancel()
 	failed := node.Join(ctx)

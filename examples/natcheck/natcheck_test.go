@@ -10,14 +10,13 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
-	"github.com/p2pos/p2pos"
-	"github.com/p2pos/p2pos/identity"
 	"github.com/p2pos/p2pos/internal/simnet"
 	"github.com/p2pos/p2pos/nat"
 )
@@ -112,11 +111,13 @@ func TestMissing(t *testing.T) {
 	}
 	has(t, errs, "Nobody was named")
 
-	node, err := p2pos.New(p2pos.Config{Dir: t.TempDir(), Listen: "127.0.0.1:0"})
+	var o options
+	o.Listen = "127.0.0.1:0"
+	node, done, err := open(o)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer node.Close()
+	defer done()
 	ticket, err := node.Ticket(time.Hour)
 	if err != nil {
 		t.Fatal(err)
@@ -171,11 +172,13 @@ func TestVerdict(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				n, err := p2pos.New(p2pos.Config{Dir: t.TempDir(), PacketConn: conn})
+				var public options
+				public.PacketConn = conn
+				_, done, err := open(public)
 				if err != nil {
 					t.Fatal(err)
 				}
-				defer n.Close()
+				defer done()
 				o.Join = append(o.Join, fmt.Sprintf("45.%d.0.1:4000", i))
 			}
 			var h *simnet.Host
@@ -211,14 +214,15 @@ func TestVerdict(t *testing.T) {
 }
 
 func TestNeighbours(t *testing.T) {
-	var s p2pos.Status
-	for _, a := range []string{
+	s := arg(look)
+	addrs := []string{
 		"127.0.0.1:1", "192.168.1.9:1", "100.99.1.1:1", "[fe80::1]:1", "[fd00::1]:1",
 		"45.1.2.3:1", "45.1.9.9:1", "[::ffff:45.1.2.3]:2", "45.2.2.3:1", "[2001:db8::1]:1", "[2001:db8:9::1]:1",
-	} {
-		s.Peers = append(s.Peers, p2pos.Peer{Path: p2pos.Path{Remote: netip.MustParseAddrPort(a)}})
 	}
-	s.Peers = append(s.Peers, p2pos.Peer{Node: identity.NodeID{1}})
+	s.Peers = slices.Grow(s.Peers, 12)[:12] // the last has no path
+	for i, a := range addrs {
+		s.Peers[i].Path.Remote = netip.MustParseAddrPort(a)
+	}
 	if a := look(s); a != (around{links: 12, inside: 6, networks: 2}) {
 		t.Errorf("%+v", a)
 	}
@@ -227,10 +231,12 @@ func TestNeighbours(t *testing.T) {
 // The page holds everything that is known, and an address of somebody's choice
 // doesn't get at the terminal.
 func TestPage(t *testing.T) {
-	found := p2pos.NAT{Behaviour: nat.Behaviour{
+	found := arg(natOf)
+	found.Behaviour = nat.Behaviour{
 		Mapping: nat.EndpointIndependent, Filtering: nat.AddressAndPortDependent, Ports: nat.Preserved, Carrier: nat.Yes,
 		Public: []netip.Addr{netip.MustParseAddr("46.1.2.3"), netip.MustParseAddr("46.1.2.4")}, Confidence: 0.93,
-	}, Evidence: []string{"five peers said so"}}
+	}
+	found.Evidence = []string{"five peers said so"}
 	var b bytes.Buffer
 	if err := page(&b, found, around{named: 3, links: 2, networks: 1}); err != nil {
 		t.Fatal(err)
@@ -246,12 +252,16 @@ func TestPage(t *testing.T) {
 		t.Errorf("three are enough:\n%s", b.String())
 	}
 	b.Reset()
-	page(&b, p2pos.NAT{}, around{named: 1, failed: fmt.Errorf("p2pos: join %q: \x1b[2Jno\np2pos: other", "x:1")})
+	page(&b, arg(natOf), around{named: 1, failed: fmt.Errorf("p2pos: join %q: \x1b[2Jno\np2pos: other", "x:1")})
 	has(t, b.String(), `- join "x:1": [2Jno.`, "- other.")
 	if strings.Contains(b.String(), "\x1b") {
 		t.Errorf("%q", b.String())
 	}
 }
+
+// arg returns a zero argument of f: a value of the library's without its name,
+// since tests inside a package don't import the library's top.
+func arg[T, R any](func(T) R) (zero T) { return zero }
 
 // Both programs write the same event.
 func TestSameEvent(t *testing.T) {

@@ -11,7 +11,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/p2pos/p2pos"
 	"github.com/p2pos/p2pos/nat"
 )
 
@@ -37,9 +36,15 @@ func TestNATCommand(t *testing.T) {
 	}
 }
 
+// arg returns a zero argument of f: a value of the library's without its name,
+// since tests inside a package don't import the library's top.
+func arg[T, R any](func(T) R) (zero T) { return zero }
+
 // told returns what a phone writes when its node tells of a NAT.
-func told(t *testing.T, json bool, n p2pos.NAT) string {
+func told(t *testing.T, json bool, b nat.Behaviour, why ...string) string {
 	t.Helper()
+	n := arg(natOf)
+	n.Behaviour, n.Evidence = b, why
 	var out bytes.Buffer
 	p := &phone{out: newPrinter(&out, json, time.Now())}
 	p.handle(t.Context(), n)
@@ -98,7 +103,7 @@ func TestNATEvent(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			var o object
-			line := told(t, true, p2pos.NAT{Behaviour: c.b, Evidence: []string{"seen"}})
+			line := told(t, true, c.b, "seen")
 			if err := json.Unmarshal([]byte(line), &o); err != nil {
 				t.Fatalf("%q: %v", line, err)
 			}
@@ -117,7 +122,7 @@ func TestNATText(t *testing.T) {
 		Public: []netip.Addr{netip.MustParseAddr("46.1.2.3")}, Hairpin: nat.No, Carrier: nat.Yes,
 		Replied: 118 * time.Second, IPv6: nat.NoIPv6, Confidence: 0.93,
 	}
-	got := told(t, false, p2pos.NAT{Behaviour: b, Evidence: []string{"five peers said so", "one came back"}})
+	got := told(t, false, b, "five peers said so", "one came back")
 	for _, want := range []string{
 		"NAT: mapping address-dependent, filtering address-and-port-dependent, ports block from 40960 to 41471 (93 % sure)\n",
 		"outside address 46.1.2.3, IPv6 none, a second NAT behind the router's, no hairpin, mappings last 118 s\n",
@@ -127,7 +132,7 @@ func TestNATText(t *testing.T) {
 			t.Errorf("no %q in:\n%s", want, got)
 		}
 	}
-	if got := told(t, false, p2pos.NAT{}); !strings.Contains(got, "not known yet") {
+	if got := told(t, false, nat.Behaviour{}); !strings.Contains(got, "not known yet") {
 		t.Error(got)
 	}
 }
