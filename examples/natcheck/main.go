@@ -52,14 +52,13 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintf(stderr, "natcheck: %v (natcheck -help lists the flags)\n", err)
 		return 2
 	}
-	known, err := check(ctx, o, stdout, stderr)
-	if err != nil {
+	switch known, err := check(ctx, o, stdout, stderr); {
+	case err != nil:
 		fmt.Fprintf(stderr, "natcheck: %v\n", err)
+	case known:
+		return 0
 	}
-	if err != nil || !known {
-		return 1
-	}
-	return 0
+	return 1
 }
 
 func parse(args []string, stderr io.Writer) (options, error) {
@@ -75,8 +74,8 @@ func parse(args []string, stderr io.Writer) (options, error) {
 		}
 		return err
 	})
-	var secret *string // not echoed when it is wrong
-	f.Func("network", "", func(s string) error { secret = &s; return nil })
+	var secret error // one of the package flag would echo it
+	f.Func("network", "", func(s string) error { o.Network, secret = identity.ParseNetwork(s); return nil })
 	f.Func("wait", "", func(s string) error {
 		n, err := strconv.Atoi(s)
 		if err != nil || n < 1 || n > 3600 {
@@ -93,9 +92,7 @@ func parse(args []string, stderr io.Writer) (options, error) {
 		err = fmt.Errorf("unexpected argument %q", f.Arg(0))
 	}
 	if err == nil && secret != nil {
-		if o.Network, err = identity.ParseNetwork(*secret); err != nil {
-			err = fmt.Errorf("-network: %w", err)
-		}
+		err = fmt.Errorf("-network: %w", secret)
 	}
 	if *verbose {
 		o.Logger = slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))

@@ -217,13 +217,13 @@ func TestNeighbours(t *testing.T) {
 	s := arg(look)
 	addrs := []string{
 		"127.0.0.1:1", "192.168.1.9:1", "100.99.1.1:1", "[fe80::1]:1", "[fd00::1]:1",
-		"45.1.2.3:1", "45.1.9.9:1", "[::ffff:45.1.2.3]:2", "45.2.2.3:1", "[2001:db8::1]:1", "[2001:db8:9::1]:1",
+		"45.1.2.3:1", "45.1.9.9:1", "[::ffff:45.1.2.3]:2", "45.2.2.3:1", "[2001:db8::1]:1", "[2001:db8:9::1]:1", "[2001:db8:8::1]:1",
 	}
-	s.Peers = slices.Grow(s.Peers, 12)[:12] // the last has no path
+	s.Peers = slices.Grow(s.Peers, 13)[:13] // the last has no path
 	for i, a := range addrs {
 		s.Peers[i].Path.Remote = netip.MustParseAddrPort(a)
 	}
-	if a := look(s); a != (around{links: 12, inside: 6, networks: 2}) {
+	if a := look(s); a != (around{links: 13, inside: 6, networks: 2}) {
 		t.Errorf("%+v", a)
 	}
 }
