@@ -155,8 +155,7 @@ func prefixOf(ip netip.Addr) netip.Prefix {
 	return p
 }
 
-// newcomer sees whether there is reason for a round. It begins by Advance, so
-// that all peers that are added at a time take part.
+// newcomer sees whether there is reason for a round.
 func (c *Classifier) newcomer() {
 	n := c.prefixes()
 	switch {
@@ -288,6 +287,7 @@ func (c *Classifier) Failed(now time.Time, id uint32) {
 func (c *Classifier) Advance(now time.Time) {
 	c.tick(now)
 	c.overdue()
+	c.start()
 	c.progress()
 }
 

@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"net/netip"
 	"os"
+	"strings"
 	"testing"
 	"time"
 
@@ -91,7 +92,7 @@ func TestClassifyLiars(t *testing.T) {
 							runs++
 							if why := w.wrong(b); why != "" {
 								bad++
-								if b.Confidence >= 0.9 {
+								if b.Confidence >= 0.9 && !strings.HasSuffix(why, "unknown") {
 									t.Errorf("%s, %d of %d: %v/%v/%v seed %d: wrong with confidence %.2f: %s %q", name, n.liars, n.peers, m, f, p, seed, b.Confidence, why, l.s.c.Evidence())
 								}
 								if testing.Verbose() && bad < 12 {

@@ -105,14 +105,6 @@ func (c *Classifier) progress() {
 	for moved := true; moved; {
 		moved = false
 		switch c.round.stage {
-		case stageIdle:
-			if !c.again.IsZero() && !c.now.Before(c.again) {
-				c.again = time.Time{}
-				if len(c.points) > 0 {
-					c.begin()
-					moved = true
-				}
-			}
 		case stageAsking:
 			if c.ready() {
 				c.round.stage = stageSpreading
@@ -134,6 +126,18 @@ func (c *Classifier) progress() {
 		}
 	}
 	c.life.step(c)
+}
+
+// start begins a round that is due. Only Advance does, so that all that is
+// told at a time is heard first.
+func (c *Classifier) start() {
+	if c.round.stage != stageIdle || c.again.IsZero() || c.now.Before(c.again) {
+		return
+	}
+	c.again = time.Time{}
+	if len(c.points) > 0 {
+		c.begin()
+	}
 }
 
 // begin starts a round.

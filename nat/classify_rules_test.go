@@ -57,6 +57,7 @@ func TestMappingOf(t *testing.T) {
 		{"all differ, ports too, twice", []*point{pointAt(1, 1, "7", "17"), pointAt(2, 1, "8", "18"), pointAt(3, 1, "9", "")}, nil, AddressAndPortDependent, true},
 		{"ports don't matter", []*point{pointAt(1, 1, "7", "7"), pointAt(2, 1, "8", ""), pointAt(3, 1, "9", "")}, nil, AddressDependent, false},
 		{"ports don't matter, twice", []*point{pointAt(1, 1, "7", "7"), pointAt(2, 1, "8", "8"), pointAt(3, 1, "9", "")}, nil, AddressDependent, true},
+		{"one network with ports twice", []*point{pointAt(1, 1, "7", "17"), pointAt(1, 2, "6", "16"), pointAt(2, 1, "8", ""), pointAt(3, 1, "9", "")}, nil, AddressAndPortDependent, false},
 		{"two peers at one address", []*point{pointAt(1, 1, "8", ""), twin, pointAt(2, 1, "3", ""), pointAt(3, 1, "9", "")}, nil, AddressDependent, false},
 	} {
 		f := mappingOf(c.points, c.hosts, false, epoch)

@@ -57,12 +57,12 @@ func drawBox(rng *rand.Rand, m, f simnet.Behaviour, rule simnet.PortRule) (simne
 			size := 300 + rng.IntN(3000)
 			low := 1024 + rng.IntN(60000-size)
 			c.Block = [2]uint16{uint16(low), uint16(low + size - 1)}
-			b.Ports, b.Block, b.size = BlockPorts, c.Block, size
+			b.Ports, b.Block, b.size, b.Chosen = BlockPorts, c.Block, size, No
 		}
 	case simnet.Block:
 		b.Ports = BlockPorts
 		c.BlockSize = []int{256, 512, 1024, 2048}[rng.IntN(4)]
-		b.size = c.BlockSize
+		b.size, b.Chosen = c.BlockSize, No
 		c.Arbitrary = false
 	}
 	b.Arbitrary = No

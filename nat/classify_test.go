@@ -86,6 +86,9 @@ func TestClassifyGoesOn(t *testing.T) {
 	if b := c.Behaviour(); b.Mapping != AddressAndPortDependent || b.Ports != RandomPorts || b.Hairpin != Yes || !slices.Equal(b.Public, []netip.Addr{moved}) {
 		t.Errorf("after the move: %+v", b)
 	}
+	if v := s.told[len(s.told)-1]; v.Behaviour.Mapping != AddressAndPortDependent || len(s.told) == told {
+		t.Errorf("the last of %d verdicts is %+v", len(s.told), v)
+	}
 	// Here any port is as good as another.
 	told, probes = len(s.told), c.sockets
 	for i := range 100 {
@@ -120,6 +123,47 @@ func TestClassifyConfident(t *testing.T) {
 		if len(l.s.told) > 3 {
 			t.Errorf("%s: %d verdicts", name, len(l.s.told))
 		}
+	}
+}
+
+// Who can't have others write is not asked to, and so says nothing of a filter.
+func TestClassifyUnable(t *testing.T) {
+	box := plainBox()
+	box.Filtering = simnet.EndpointIndependent
+	l := plainLab(t, 4, box)
+	for _, h := range l.helpers {
+		for j := range l.helpers {
+			h.RemovePeer(Peer(j))
+		}
+		h.SetSecond(Second{})
+	}
+	l.run(3 * time.Second)
+	if b := l.s.c.Behaviour(); b.Mapping != EndpointIndependent || b.Filtering != UnknownDependence || b.Confidence > unsaid {
+		t.Errorf("found %+v", b)
+	}
+}
+
+// What peers told when links began counts in the first round, from second
+// ports too, and is not asked again.
+func TestClassifyTold(t *testing.T) {
+	c := NewClassifier(rand.New(rand.NewPCG(1, 1)), ClassifierOptions{NoLifetimes: true})
+	at := func(i, port int) netip.AddrPort {
+		return netip.AddrPortFrom(netip.AddrFrom4([4]byte{20, byte(i), 1, 1}), uint16(port))
+	}
+	for i := range 4 {
+		c.AddPeer(epoch, VantagePoint{Peer: Peer(i), Addr: at(i, 4000), Second: 4001})
+		seen := netip.AddrPortFrom(publicAddr, uint16(30000+i))
+		for _, port := range []int{4000, 4001, 4002} { // the last one is not the peer's
+			c.Observe(epoch, Sighting{Peer: Peer(i), Addr: at(i, port), Port: 5000, Seen: netip.AddrPortFrom(publicAddr, seen.Port()+uint16(port/4002))})
+		}
+		c.Observe(epoch, Sighting{Peer: Peer(i), Addr: at(9, 4000), Port: 5000, Seen: netip.AddrPortFrom(publicAddr, 9)})
+	}
+	c.Advance(epoch)
+	if c.asks.any(roleMain, roleSecond) {
+		t.Error("asks again what was told")
+	}
+	if f := mappingOf(c.points, nil, false, epoch); f.kind != AddressDependent || f.confidence < 0.9 {
+		t.Errorf("mapping %+v", f)
 	}
 }
 

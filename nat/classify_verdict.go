@@ -287,7 +287,6 @@ func (c *Classifier) closeRound() {
 
 // closeAll closes every socket there is.
 func (c *Classifier) closeAll() {
-	c.asks.cancel(func(*asked) bool { return true })
 	c.closeRound()
 	for _, r := range [...]role{roleUnreplied, roleReplied} {
 		c.life.close(c, r)
