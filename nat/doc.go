@@ -11,7 +11,12 @@
 //   - [Paths] probes all candidates from both sides at once, which opens the
 //     routers on the way, chooses a path, keeps it open and changes over when
 //     it dies or a better one is found;
-//   - [ProbeTag] and [TxID] tell a driver which Paths a datagram is for.
+//   - [ProbeTag] and [TxID] tell a driver which Paths a datagram is for;
+//   - [Classifier] learns from ordinary peers what the routers do, with the help
+//     of their [Vantage], and says so as a [Behaviour];
+//   - [MakePlan] turns two behaviours into what each side does to reach the
+//     other, and [Puncher] does it, within the [Budget] of the node;
+//   - [Appointments] are how two nodes meet again with nobody else alive.
 //
 // Probes are STUN binding requests (RFC 8489) used in the manner of ICE
 // connectivity checks (RFC 8445), without its roles, priorities and phases:
@@ -20,8 +25,9 @@
 //
 // # Concurrency
 //
-// Paths is a pure machine: no goroutine, lock, socket or clock. One goroutine at
-// a time may use it. All other functions may be called from anywhere.
+// Paths, Classifier, Vantage, Puncher and Appointments are pure machines: no
+// goroutine, lock, socket or clock. One goroutine at a time may use each. All
+// other functions may be called from anywhere.
 //
 // # Limits
 //
@@ -35,8 +41,6 @@
 //
 // # Not done yet
 //
-// Routers are not classified, and ports are not searched: two endpoint-independent
-// NATs are passed, an address-dependent mapping on one side only where the other
-// side's filter allows it. Keepalives are not fitted to the router. There is no
-// port mapping.
+// Keepalives are not fitted to the router, and nobody keeps appointments or maps
+// ports yet: the machines are here, the overlay does not use them.
 package nat
