@@ -185,9 +185,9 @@ func (w want) wrong(b Behaviour) string {
 		return fmt.Sprintf("hairpin %d", b.Hairpin)
 	case !maybe(b.Carrier, w.Carrier):
 		return fmt.Sprintf("carrier %d", b.Carrier)
-	case w.Chosen != Unknown && b.Chosen == Unknown:
+	case w.Chosen == Yes && b.Chosen == Unknown:
 		return "chosen unknown"
-	case w.Chosen != Unknown && b.Chosen != w.Chosen:
+	case !maybe(b.Chosen, w.Chosen):
 		return fmt.Sprintf("chosen %d", b.Chosen)
 	case b.IPv6 != w.IPv6:
 		return fmt.Sprintf("IPv6 %v", b.IPv6)
