@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"sync"
 	"time"
 
 	"github.com/p2pos/p2pos/identity"
@@ -96,21 +95,12 @@ func (n *Node) stayJoined() {
 }
 
 // round tries every entry of Config.Join at once. It returns nil as soon as
-// one has led to a link.
+// one has led to a link; the others go on, since one neighbour is not enough to
+// learn what NAT this is, and may go away. Each ends with its own time limit.
 func (n *Node) round(ctx context.Context) error {
-	ctx, cancel := context.WithCancel(ctx)
-	errs := make(chan error)
-	var wg sync.WaitGroup
-	defer wg.Wait()
-	defer cancel()
+	errs := make(chan error, len(n.cfg.Join))
 	for _, entry := range n.cfg.Join {
-		wg.Go(func() {
-			err := n.joinOne(ctx, entry)
-			select {
-			case errs <- err:
-			case <-ctx.Done():
-			}
-		})
+		n.wg.Go(func() { errs <- n.joinOne(ctx, entry) })
 	}
 	var all []error
 	for range n.cfg.Join {

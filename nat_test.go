@@ -37,7 +37,8 @@ func TestNATVerdict(t *testing.T) {
 				for i := range 4 {
 					var h *simnet.Host
 					s.net.Do(func(w *simnet.World) {
-						h = w.Host("public", access, netip.AddrFrom4([4]byte{45, byte(10 + i), 0, 1}))
+						// Some are near and some are far: all are joined.
+						h = w.Host("public", simnet.Profile{Delay: time.Duration(5+20*i) * time.Millisecond}, netip.AddrFrom4([4]byte{45, byte(10 + i), 0, 1}))
 					})
 					p := s.start("public", Config{Join: join}, s.opener(h), s.listen(h, 4000))
 					if err := p.Join(t.Context()); err != nil {
@@ -63,6 +64,9 @@ func TestNATVerdict(t *testing.T) {
 					t.Fatal(err)
 				}
 				time.Sleep(10 * time.Second)
+				if n := a.Status().Links; n != len(join) {
+					t.Errorf("%d links", n)
+				}
 				b := a.NAT().Behaviour
 				if b.Mapping != c.mapping || b.Filtering != c.filtering || b.Ports != c.ports || b.Confidence < 0.8 {
 					t.Errorf("%v, filter %v, ports %v %v, confidence %.2f; want %v, %v, %v",

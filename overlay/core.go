@@ -285,6 +285,9 @@ func (c *core) probe(now time.Time, p *Peer, path sock.Path, b []byte) {
 	if run := p.state.punch.run; run != nil && run.Receive(now, path, b) {
 		return
 	}
+	if path.Local >= len(c.o.cfg.Conns) && !slices.Contains(p.state.punch.sockets, path.Local) {
+		return // to a test's socket, or the second port: they will be closed, or only answer tests
+	}
 	if p.state.paths == nil || !p.state.paths.Receive(now, path, b) {
 		c.o.badProbes.Add(1)
 	}

@@ -57,6 +57,17 @@ func (c *core) tellHosts(now time.Time) {
 	c.obs.class.SetHosts(now, addrs)
 }
 
+// serve answers a peer's tests from the moment its link stands: it may ask
+// before our own probe is answered.
+func (c *core) serve(p *Peer, l *Link) {
+	s := &p.state
+	if s.number == 0 {
+		c.obs.serial++
+		s.number = c.obs.serial
+	}
+	c.obs.vantage.SetPeer(s.number, p.mine, l.hello.cred(), s.active)
+}
+
 // observe begins to use a linked peer as a vantage point, and serves it as one.
 // Called when its path is proved, and again when that changes.
 func (c *core) observe(now time.Time, p *Peer) {
@@ -65,12 +76,8 @@ func (c *core) observe(now time.Time, p *Peer) {
 	if l == nil || s.active.Local >= len(c.o.cfg.Conns) {
 		return
 	}
-	if s.number == 0 {
-		c.obs.serial++
-		s.number = c.obs.serial
-	}
+	c.serve(p, l)
 	theirs := l.hello.cred()
-	c.obs.vantage.SetPeer(s.number, p.mine, theirs, s.active)
 	c.obs.asker.SetPeer(s.number, theirs)
 	c.obs.class.AddPeer(now, nat.VantagePoint{Peer: s.number, Addr: s.active.Remote})
 	if seen := l.hello.observed; seen.IsValid() && l.via == s.active {
@@ -80,8 +87,8 @@ func (c *core) observe(now time.Time, p *Peer) {
 
 // sighted passes on where a peer sees us.
 func (c *core) sighted(now time.Time, p *Peer, path sock.Path, seen netip.AddrPort) {
-	if p.state.number == 0 {
-		return
+	if p.state.number == 0 || path.Local >= len(c.o.cfg.Conns) {
+		return // a test's or a punch's socket says nothing about our own
 	}
 	c.obs.class.Observe(now, nat.Sighting{
 		Peer: p.state.number, Addr: path.Remote, Port: c.o.sock.LocalAddr(path.Local).Port(), Seen: seen,
@@ -104,6 +111,11 @@ func (c *core) tested(now time.Time, path sock.Path, b []byte) {
 	if !ok {
 		c.o.badProbes.Add(1)
 		return
+	}
+	if path.Local < len(c.o.cfg.Conns) {
+		for _, p := range c.order { // whom our own socket writes to anyway
+			r.Known = r.Known || p.state.active.Remote.Addr() == r.From.Addr()
+		}
 	}
 	c.obs.class.Answer(now, r)
 }

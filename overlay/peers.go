@@ -155,6 +155,9 @@ func (c *core) adopt(now time.Time, l *Link, via sock.Path) {
 		p.link.Store(l)
 		c.drainLink(old)
 	}
+	if s.active.Remote.IsValid() {
+		c.serve(p, l)
+	}
 	if len(s.links) > maxLinks {
 		c.closeOldest(p)
 	}
