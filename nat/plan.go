@@ -234,4 +234,6 @@ const (
 	headStart = 400 * time.Millisecond
 	// lateAnswers is how long after its last shot a punch is waited for.
 	lateAnswers = 700 * time.Millisecond
+	// leastSearch: the other side begins when the answer to its offer is there.
+	leastSearch = time.Second
 )

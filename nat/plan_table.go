@@ -249,5 +249,8 @@ func (p *Plan) length() time.Duration {
 	if d > 0 {
 		d += lateAnswers
 	}
+	if p.Method == Search || p.Method == Sweep {
+		d = max(d, leastSearch) // a tiny block is soon tried
+	}
 	return d
 }

@@ -288,7 +288,7 @@ func (v *Vantage) askAnother(p *served, tx [12]byte, path sock.Path) {
 
 // sendOn writes another node's answer to the address in it.
 func (v *Vantage) sendOn(p *served, local int, b []byte) {
-	m, ok := parse(b)
+	m, _, ok := parseTest(b) // strictly: what is sent on is as if it were ours
 	if !ok || m.request || !probeable(m.mapped) || !outside(m.mapped.Addr()) ||
 		m.mapped.Addr().Is4() != p.path.Remote.Addr().Is4() || !v.spare(m.mapped) || !p.forwards.take(v.now) {
 		return
