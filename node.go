@@ -228,7 +228,11 @@ func (n *Node) Call(ctx context.Context, to string, o *CallOptions) (*Call, erro
 	case errors.Is(err, session.ErrBusy):
 		return fail(session.Ring, session.Busy, fmt.Errorf("%w: this node is in a call", ErrBusy))
 	case errors.Is(err, overlay.ErrUnreachable), errors.Is(err, overlay.ErrDown):
-		return fail(session.Lookup, session.Offline, ErrOffline)
+		err = ErrOffline
+		if why := n.ov.Why(t.ID); why != "" {
+			err = fmt.Errorf("%w: %s", ErrOffline, why)
+		}
+		return fail(session.Lookup, session.Offline, err)
 	}
 	return fail(session.Lookup, session.Failed, err)
 }

@@ -3,7 +3,9 @@
 package p2pos
 
 import (
+	"errors"
 	"net/netip"
+	"strings"
 	"testing"
 	"time"
 
@@ -125,5 +127,27 @@ func TestCallThroughNATsFewNeighbours(t *testing.T) {
 			t.Fatal(err)
 		}
 		s.converse(call, ears, time.Second)
+	})
+}
+
+// Where no direct path is promised the caller hears why.
+func TestNoWayThroughSaysWhy(t *testing.T) {
+	simTest(t, func(t *testing.T, s *sim) {
+		join := s.publics(4)
+		box := simnet.NATConfig{Mapping: simnet.AddressAndPortDependent, Filtering: simnet.AddressAndPortDependent, Ports: simnet.Random}
+		ha, hb := s.behind("a", box), s.behind("b", box)
+		a := s.start("a", Config{Join: join}, s.opener(ha), s.listen(ha, 4000))
+		b := s.start("b", Config{Join: join}, s.opener(hb), s.listen(hb, 4000))
+		for _, n := range []*Node{a, b} {
+			if err := n.Join(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		time.Sleep(10 * time.Second)
+		_, err := a.Call(t.Context(), s.ticket(b), nil)
+		if !errors.Is(err, ErrOffline) || !strings.Contains(err.Error(), "NAT") {
+			t.Errorf("call: %v", err)
+		}
+		t.Log(err)
 	})
 }

@@ -42,6 +42,7 @@ type ask struct {
 	links   map[identity.NodeID]bool // whom it was put to: true = no answer yet
 	replies map[identity.NodeID]int
 	expires time.Time
+	id      identity.ID // of the target
 	found   chan *Peer
 	seen    int // nodes tried so far
 	open    int // links to hear from and nodes being tried; 0 ends the question
@@ -68,6 +69,25 @@ func (a *ask) done(p *Peer) {
 	}
 }
 
+// maxWhys bounds the targets of which it is remembered why no path was found.
+const maxWhys = 64
+
+// unlikely notes why a node that was asked for may not be reached directly.
+func (c *core) unlikely(p *Peer, reason string) {
+	for _, a := range p.state.asked {
+		if len(c.whys) < maxWhys {
+			c.whys[a.id] = reason
+		}
+	}
+}
+
+// Why says in plain words why no direct path to the nodes of a target was
+// promised when it was last looked for; "" when one was, or nothing is known.
+func (o *Overlay) Why(id identity.ID) (reason string) {
+	o.loop.Do(o.ctx, func(time.Time) { reason = o.core.whys[id] })
+	return reason
+}
+
 // pairCred makes the credentials under which one answering node probes the
 // asker out of those in the question, which the devices of an identity share.
 func pairCred(base nat.Cred, answerer identity.NodeID) (c nat.Cred) {
@@ -86,7 +106,8 @@ func (c *core) ask(now time.Time, t Target, via *Peer, found chan *Peer) uint32 
 	if len(c.asks) == maxAsks {
 		return 0
 	}
-	a := &ask{links: make(map[identity.NodeID]bool), replies: make(map[identity.NodeID]int), expires: now.Add(askLife), found: found, base: c.askCred(t.ID)}
+	a := &ask{links: make(map[identity.NodeID]bool), replies: make(map[identity.NodeID]int), expires: now.Add(askLife), id: t.ID, found: found, base: c.askCred(t.ID)}
+	delete(c.whys, t.ID)
 	tg := tag(identity.ReachTag(t.Secret, t.ID, identity.Hour(now)))
 	var err error
 	if a.q, err = sealQuestion(c.o.key, t.Secret, tg, c.offer(now, a.base)); err != nil {

@@ -32,7 +32,8 @@ type core struct {
 	hour    uint64 // for which mytags were made
 	trimmed time.Time
 	obs     observer
-	budget  *nat.Budget // of all punches
+	whys    map[identity.ID]string // see Why
+	budget  *nat.Budget            // of all punches
 }
 
 const (

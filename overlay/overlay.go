@@ -112,6 +112,7 @@ func New(cfg Config) (*Overlay, error) {
 		bySock: make(map[*sock.Peer]*Peer),
 		asks:   make(map[uint32]*ask),
 		intro:  newIntroducer(binary.BigEndian.Uint32(seed[16:])),
+		whys:   make(map[identity.ID]string),
 		base:   nat.NewCred(), secrets: cfg.Secrets, budget: nat.NewBudget(time.Now()),
 	}
 	o.core.obs = newObserver(o.core.rng, cfg.Open != nil)

@@ -45,6 +45,9 @@ func (c *core) startPunch(now time.Time, p *Peer, theirs nat.Offer) {
 	plan := s.punch.plan
 	c.o.log.Debug("plan", "peer", p.node, "mine", mine.Mapping, "theirs", theirs.Behaviour.Mapping,
 		"method", plan.Method, "role", plan.Role, "reason", plan.Reason)
+	if plan.Reason != "" {
+		c.unlikely(p, plan.Reason)
+	}
 	if len(plan.Steps) == 0 {
 		return
 	}
