@@ -88,7 +88,7 @@ func (o *Overlay) serve(l *Link) {
 	err := l.read(o.ctx)
 	var app *quic.ApplicationError
 	var reset *quic.StatelessResetError
-	bye := errors.Is(err, errBye) || errors.As(err, &app) && app.Remote && app.ErrorCode == codeBye ||
+	bye := errors.As(err, &app) && app.Remote && app.ErrorCode == codeBye ||
 		errors.As(err, &reset) // the node that has the old one's secret now does not know the link
 	o.log.Debug("link ended", "peer", l.peer.node, "err", err)
 	if errors.Is(err, errFrame) {

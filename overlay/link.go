@@ -3,9 +3,7 @@
 package overlay
 
 import (
-	"bytes"
 	"context"
-	"crypto/ed25519"
 	"errors"
 	"fmt"
 	"sync"
@@ -128,8 +126,6 @@ func (l *Link) read(ctx context.Context) error {
 				return ctx.Err()
 			}
 			l.o.events.push(Message{Peer: l.peer, Link: l, Body: body})
-		case frameBye:
-			return errBye
 		case frameHello:
 			return fmt.Errorf("%w: second hello", errFrame)
 		case frameStay, frameCandidates, frameRegister, frameIntroduce, frameIntroduction, frameReply:
@@ -140,8 +136,6 @@ func (l *Link) read(ctx context.Context) error {
 		}
 	}
 }
-
-var errBye = errors.New("overlay: the other node said bye")
 
 func (l *Link) close(code uint64, text string) {
 	l.mu.Lock()
@@ -240,6 +234,3 @@ func linkError(err error) error {
 	}
 	return err
 }
-
-// keyOf copies a key, so that no certificate stays in memory for it.
-func keyOf(k ed25519.PublicKey) ed25519.PublicKey { return bytes.Clone(k) }

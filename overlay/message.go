@@ -22,7 +22,6 @@ import (
 // The bodies are drawn in design/001-wire.md. Unknown types are skipped.
 const (
 	frameHello        = 0x01
-	frameBye          = 0x02
 	frameCandidates   = 0x03
 	frameStay         = 0x04
 	frameRegister     = 0x10

@@ -38,7 +38,7 @@ func (c *core) reserve(node identity.NodeID, key ed25519.PublicKey, sp *sock.Pee
 		if sp.Closed() {
 			return nil, ErrUnreachable // it took too long
 		}
-		p = &Peer{o: c.o, node: node, key: keyOf(key), sock: sp, mine: mine}
+		p = &Peer{o: c.o, node: node, key: bytes.Clone(key), sock: sp, mine: mine}
 		c.peers[node] = p
 		c.bySock[sp] = p
 		c.order = append(c.order, p)

@@ -109,7 +109,7 @@ func (c *core) punchEvents(now time.Time, p *Peer) {
 				if i < len(e.Ports) {
 					port = e.Ports[i]
 				}
-				local, err := c.fresh(c.punchRemote(p), port)
+				local, err := c.fresh(p.state.outsideOf.Addr(), port)
 				if err != nil {
 					c.o.log.Debug("no socket for a punch", "port", port, "err", err)
 					local = -1
@@ -134,9 +134,6 @@ func (c *core) punchEvents(now time.Time, p *Peer) {
 		}
 	}
 }
-
-// punchRemote gives the family that a punch's sockets are of.
-func (c *core) punchRemote(p *Peer) netip.Addr { return p.state.outsideOf.Addr() }
 
 // closeExtra closes a socket that was opened for a peer.
 func (c *core) closeExtra(p *Peer, local int) {

@@ -209,7 +209,7 @@ func (c *Call) finish(e Ended) {
 
 // Place calls somebody. It returns once the INVITE is on its way. Errors:
 // ErrUnknownPeer (no ticket and no session), overlay.ErrUnreachable,
-// ErrDenied, ErrBusy (a call of our own is up), ctx's, net.ErrClosed.
+// ErrBusy (a call of our own is up), ctx's, net.ErrClosed.
 func (h *Hub) Place(ctx context.Context, t overlay.Target) (*Call, error) {
 	peer, err := h.find(ctx, t)
 	if err != nil {
