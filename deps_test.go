@@ -25,17 +25,20 @@ var layers = house.Layers{
 		"internal/natlab": {"internal/wire", "internal/simnet"}, // one NAT model for both laboratories
 		"internal/store":  {},
 
-		"identity":      {"internal/wire"},
-		"media":         {"internal/wire"},
-		"media/ogg":     {"media", "internal/wire"},
-		"media/opus":    {"media"},
-		"media/libopus": {"media"},
-		"media/webrtc":  {"media"},
-		"nat":           {"identity", "internal/wire", "internal/sock"},
-		"nat/portmap":   {"internal/wire"},
-		"overlay/relay": {"identity", "internal/wire"},
-		"overlay":       {"identity", "nat", "overlay/relay", "internal/wire", "internal/sock", "internal/drive"},
-		"session":       {"identity", "nat", "overlay", "media", "internal/wire", "internal/drive"},
+		"identity":          {"internal/wire"},
+		"media":             {"internal/wire"},
+		"media/ogg":         {"media", "internal/wire"},
+		"media/opus":        {"media"},
+		"media/libopus":     {"media"},
+		"media/webrtc":      {"media"},
+		"nat":               {"identity", "internal/wire", "internal/sock"},
+		"nat/portmap":       {"internal/wire"},
+		"overlay/mesh":      {"identity", "internal/wire"},
+		"overlay/directory": {"identity", "internal/wire"},
+		"overlay/relay":     {"identity", "internal/wire"},
+		"internal/carrier":  {"internal/wire"},
+		"overlay":           {"identity", "nat", "overlay/mesh", "overlay/directory", "overlay/relay", "internal/wire", "internal/sock", "internal/carrier", "internal/drive"},
+		"session":           {"identity", "nat", "overlay", "media", "internal/wire", "internal/drive"},
 
 		// An embedder pays for what it uses: never media/webrtc or media/libopus.
 		".": {

@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: AGPL-3.0-only OR LicenseRef-P2POS-Commercial
+
+package mesh
+
+import (
+	"crypto/ed25519"
+	"net/netip"
+	"time"
+
+	"github.com/p2pos/p2pos/identity"
+)
+
+// ID names a node, and a place in the overlay: the distance of two IDs is
+// their XOR.
+type ID = identity.NodeID
+
+// Class says how others can link to a node, as it says itself. It decides whom
+// to introduce to whom; a lie costs the liar failed punches.
+type Class uint8
+
+// The classes.
+const (
+	Unknown Class = iota
+	Open          // no NAT, a mapped port, or IPv6 that lets anybody in
+	Easy          // endpoint-independent mapping (RFC 4787 §4.1)
+	Hard          // endpoint-dependent mapping
+	Blocked       // no UDP: over TCP or a relay only
+)
+
+// Card is what nodes tell each other about a node. Its ID is the hash of its
+// key.
+type Card struct {
+	Key   [ed25519.PublicKeySize]byte
+	Class Class
+	Leaf  bool // asleep: keeps few links, forwards nothing
+}
+
+// Link is a live link as the driver reports it.
+type Link struct {
+	Card    Card
+	Addr    netip.AddrPort // where this node itself reaches it; zero when relayed
+	RTT     time.Duration  // zero = not measured yet
+	Via     ID             // who introduced it; zero = dialled by address
+	Ours    bool           // this node asked for it
+	Relayed bool           // carried by another node
+	Anchor  bool           // a contact's device: invited, so no Sybil; always kept
+	Carrier ID             // who carries it when Relayed
+}
+
+// Kind says what a routed message is for. The mesh passes on kinds it does not
+// know.
+type Kind uint8
+
+// The kinds.
+const (
+	Ring  Kind = 1 + iota // to one node, exact
+	Store                 // to the nodes nearest to a key
+	Fetch                 // likewise
+	Find                  // likewise, answered by the mesh itself: joining, looking for neighbours
+)
+
+// Request is a message to be routed.
+type Request struct {
+	To     ID
+	Exact  bool // only To itself takes delivery; else the nearest live node does
+	Kind   Kind
+	Body   []byte        // ≤ MaxBody
+	Lock   [32]byte      // SHA-256 of a secret in the sealed part of Body; zero = none
+	Copies int           // disjoint copies at first; 0 = the default of 3
+	Wait   time.Duration // how long answers count; 0 = the default
+}
+
+// MaxBody bounds a routed message's body: with its header it fits a control
+// frame of 4,096 bytes.
+const MaxBody = 3500
+
+// Out is a message for a neighbour.
+type Out struct {
+	To   ID
+	Body []byte // valid until the next call
+}
+
+// Route names a message that was delivered here, to reply to.
+type Route uint64
+
+// Event is one of the types below.
+type Event interface{ event() }
+
+// Wanted asks the driver for a sealed offer to Node, introduced by Via:
+// Introduce or Decline with the same request.
+type Wanted struct {
+	Request uint32
+	Node    Card
+	Via     ID
+}
+
+// Asked brings somebody's sealed offer: the driver opens it and calls Accept
+// with its own, or Decline. Seen is where Via sees the asker, zero when it
+// can't say.
+type Asked struct {
+	Request uint32
+	From    Card
+	Via     ID
+	Seen    netip.AddrPort
+	Sealed  []byte
+}
+
+// Agreed brings the answer to an offer: the driver punches, and reports LinkUp
+// or Failed.
+type Agreed struct {
+	Request uint32
+	Node    ID
+	Via     ID
+	Seen    netip.AddrPort
+	Sealed  []byte
+}
+
+// Refused says that nothing came of a Wanted.
+type Refused struct {
+	Request uint32
+	Node    ID
+}
+
+// Surplus names a link that the table has no use for. The driver closes it
+// unless somebody else needs it.
+type Surplus struct{ Node ID }
+
+// Delivered brings a message that ends here. The driver answers with Reply, as
+// often as it likes within the message's life, the first time with the lock's
+// secret when there is a lock.
+type Delivered struct {
+	Route Route
+	To    ID
+	Kind  Kind
+	Body  []byte
+	Hops  int
+	From  ID // the neighbour that brought it; our own ID when it never left
+}
+
+// Answered brings a reply to a Request of ours.
+type Answered struct {
+	Request uint32
+	Body    []byte
+	Hops    int
+	First   ID // the neighbour it came back through
+	After   time.Duration
+	Proved  bool // it came with the lock's secret
+}
+
+// Undelivered ends a Request for which nothing came back.
+type Undelivered struct{ Request uint32 }
+
+// Passed says that a message of kind Ring went through this node: from and to
+// which neighbour.
+type Passed struct {
+	From, To ID
+	Trace    [16]byte // names the message, the same at each hop
+}
+
+func (Wanted) event()      {}
+func (Asked) event()       {}
+func (Agreed) event()      {}
+func (Refused) event()     {}
+func (Surplus) event()     {}
+func (Delivered) event()   {}
+func (Answered) event()    {}
+func (Undelivered) event() {}
+func (Passed) event()      {}
