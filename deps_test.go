@@ -30,6 +30,8 @@ var layers = house.Layers{
 		"media/ogg":         {"media", "internal/wire"},
 		"media/opus":        {"media"},
 		"media/libopus":     {"media"},
+		"media/voice":       {"media"},
+		"media/wav":         {},
 		"media/webrtc":      {"media"},
 		"nat":               {"identity", "internal/wire", "internal/sock"},
 		"nat/portmap":       {"internal/wire"},
