@@ -97,7 +97,10 @@ func (s *sim) opener(h *simnet.Host) opener {
 
 func (s *sim) start(name string, cfg Config, open opener, conns ...net.PacketConn) *Node {
 	s.t.Helper()
-	cfg.Dir, cfg.Name, cfg.Logger = s.t.TempDir(), name, testLog(s.t, name)
+	if cfg.Dir == "" {
+		cfg.Dir = s.t.TempDir()
+	}
+	cfg.Name, cfg.Logger = name, testLog(s.t, name)
 	n, err := newNode(cfg, conns, open)
 	if err != nil {
 		s.t.Fatal(err)

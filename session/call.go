@@ -5,6 +5,7 @@ package session
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -69,6 +70,8 @@ type Call struct {
 	// Owned by the hub's loop.
 	early   bool // counted in hub.early
 	release func()
+	ringing *ringing // of an own call until it is answered
+	leg     CallID   // the Machine's call that was answered; of an incoming one id
 
 	live atomic.Pointer[flow] // nil before the answer
 
@@ -83,7 +86,7 @@ func (h *Hub) newCall(id CallID, peer Peer, name string, incoming bool, ov *over
 	c := &Call{
 		hub: h, id: id, peer: peer, name: name, incoming: incoming, started: time.Now(), ov: ov,
 		in:       media.NewIn(media.PlayoutConfig{}),
-		answered: make(chan struct{}), done: make(chan struct{}),
+		answered: make(chan struct{}), done: make(chan struct{}), leg: id,
 	}
 	c.out = media.NewOut(c.send)
 	return c
@@ -131,7 +134,13 @@ func (c *Call) Reject(r Reason) error {
 
 // HangUp ends the call, or stops ringing. Ending an ended call is no error.
 func (c *Call) HangUp() error {
-	err := c.command(func(now time.Time) error { return c.hub.m.HangUp(now, c.id) })
+	err := c.command(func(now time.Time) error {
+		if c.ringing != nil {
+			c.hub.hangUpRinging(now, c)
+			return nil
+		}
+		return c.hub.m.HangUp(now, c.leg)
+	})
 	if errors.Is(err, ErrNoCall) {
 		return nil
 	}
@@ -207,40 +216,6 @@ func (c *Call) finish(e Ended) {
 	close(c.done)
 }
 
-// Place calls somebody. It returns once the INVITE is on its way. Errors:
-// ErrUnknownPeer (no ticket and no session), overlay.ErrUnreachable,
-// ErrBusy (a call of our own is up), ctx's, net.ErrClosed.
-func (h *Hub) Place(ctx context.Context, t overlay.Target) (*Call, error) {
-	peer, err := h.find(ctx, t)
-	if err != nil {
-		return nil, err
-	}
-	var c *Call
-	if e := h.loop.Do(ctx, func(now time.Time) { c, err = h.place(now, peer) }); e != nil {
-		return nil, e
-	}
-	return c, err
-}
-
-func (h *Hub) place(now time.Time, peer Peer) (*Call, error) {
-	r := h.peers[peer.Node]
-	if r == nil {
-		return nil, overlay.ErrDown
-	}
-	id, err := h.m.Place(now, peer)
-	if err != nil {
-		return nil, err
-	}
-	if c := h.calls[id]; c != nil {
-		return c, nil // they were calling us: that call is answered now
-	}
-	c := h.newCall(id, peer, "", false, r.ov)
-	h.calls[id] = c
-	c.early = true
-	h.early.expect()
-	return c, nil
-}
-
 // drain carries out what the machine wants done; the loop calls it after every
 // input.
 func (h *Hub) drain(now time.Time) {
@@ -275,7 +250,8 @@ func (h *Hub) handle(now time.Time, e Event) {
 		h.calls[e.ID] = c
 		h.emit(CallIncoming{c})
 	case Ringing:
-		if c := h.calls[e.ID]; c != nil {
+		if c := h.calls[e.ID]; c != nil && c.ringing != nil && !c.ringing.heard {
+			c.ringing.heard = true
 			h.emit(CallRinging{c, now.Sub(c.started)})
 		}
 	case Answered:
@@ -285,23 +261,36 @@ func (h *Hub) handle(now time.Time, e Event) {
 	case Replaced:
 		if c := h.calls[e.Old]; c != nil {
 			delete(h.calls, e.Old)
+			if c.ringing != nil {
+				c.ringing.legs = slices.DeleteFunc(c.ringing.legs, func(id CallID) bool { return id == e.Old })
+			}
 			c.mu.Lock()
 			c.id = e.New
 			c.mu.Unlock()
 			h.calls[e.New] = c
-			h.settleEarly(c)
 		}
 	case Ended:
 		if c := h.calls[e.ID]; c != nil {
 			delete(h.calls, e.ID)
-			h.settleEarly(c)
-			h.hush(c)
-			c.finish(e)
-			h.emit(CallEnded{c})
+			if c.ringing != nil {
+				h.legEnded(now, c, e)
+				break
+			}
+			h.over(c, e)
 		}
 	case Missed:
 		h.emit(CallMissed{e})
 	}
+}
+
+// over ends a call for the application.
+func (h *Hub) over(c *Call, e Ended) {
+	c.ringing = nil
+	h.placing = without(h.placing, c)
+	h.settleEarly(c)
+	h.hush(c)
+	c.finish(e)
+	h.emit(CallEnded{c})
 }
 
 // talk starts a call's media.
@@ -309,6 +298,13 @@ func (h *Hub) talk(now time.Time, c *Call, e Answered) {
 	r := h.peers[e.Peer.Node]
 	if r == nil {
 		return // its link is gone; the machine will end the call
+	}
+	c.leg = e.ID
+	if k := c.ringing; k != nil {
+		k.legs = slices.DeleteFunc(k.legs, func(id CallID) bool { return id == e.ID })
+		h.quit(now, c, Elsewhere)
+		c.ringing = nil
+		h.placing = without(h.placing, c)
 	}
 	f, err := newFlow(now, h, c, r.ov, e)
 	if err != nil {

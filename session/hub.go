@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	mrand "math/rand/v2"
 	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -42,6 +43,7 @@ type Hub struct {
 	rng       *mrand.Rand
 	peers     map[identity.NodeID]*remote
 	calls     map[CallID]*Call
+	placing   []*Call                     // own ones without an answer
 	asked     map[identity.NodeID]*asking // proofs that were accepted, to show again
 	screening map[Peer]bool               // whose INVITE the application is asked about
 	ssrcs     SSRCs[*flow]
@@ -122,6 +124,18 @@ func (h *Hub) emit(e HubEvent) {
 	}
 }
 
+// all returns each call once: an own one that rings has several legs, or none
+// while it is looked for.
+func (h *Hub) all() []*Call {
+	list := slices.Clone(h.placing)
+	for _, c := range h.calls {
+		if !slices.Contains(list, c) {
+			list = append(list, c)
+		}
+	}
+	return list
+}
+
 // Next returns the next event; net.ErrClosed after Close. Only one goroutine
 // should call it.
 func (h *Hub) Next(ctx context.Context) (HubEvent, error) {
@@ -140,14 +154,27 @@ func (h *Hub) Dropped() map[string]uint64 {
 	return map[string]uint64{"session": h.badMsgs.Load(), "ssrc": h.ssrcs.Dropped()}
 }
 
+// spawn runs f on a goroutine that Close waits for.
+func (h *Hub) spawn(f func()) bool {
+	return h.loop.Do(h.ctx, func(time.Time) { h.wg.Go(f) }) == nil
+}
+
+// closedOr returns err, or net.ErrClosed once Close has begun.
+func (h *Hub) closedOr(err error) error {
+	if h.ctx.Err() != nil {
+		return net.ErrClosed
+	}
+	return err
+}
+
 // Close ends every call without a word and waits for every goroutine. Close the
 // overlay after it: its goodbye ends the calls on the other sides.
 func (h *Hub) Close() {
 	h.once.Do(func() {
 		h.cancel()
 		h.loop.Close() // from here on nothing starts a goroutine
-		for id, c := range h.calls {
-			e := Ended{ID: id, Peer: c.peer, Reason: Cancelled, Stage: Ring, ByUs: true}
+		for _, c := range h.all() {
+			e := Ended{ID: c.id, Peer: c.peer, Reason: Cancelled, Stage: Ring, ByUs: true}
 			select {
 			case <-c.answered:
 				e.Reason, e.Stage = HungUp, Talk

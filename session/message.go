@@ -13,6 +13,7 @@ package session
 //	5 REJECT   as RINGING
 //	6 CANCEL   as RINGING
 //	7 HANGUP   as RINGING
+//	8 RING     reach tag(16) nonce(24) sealed(INVITE)               ≤ 3,129
 //
 // fields of 3, 5, 6 and 7:
 //
@@ -45,6 +46,7 @@ const (
 	typeReject  messageType = 5
 	typeCancel  messageType = 6
 	typeHangup  messageType = 7
+	typeRing    messageType = 8
 )
 
 // Budgets, checked before anything is decrypted (design/001).

@@ -281,57 +281,49 @@ func (h *Hub) question(now time.Time, r *remote, callee identity.ID, secret iden
 	}
 }
 
-// find returns a proved peer of an identity: one that is here already, or the
-// first that Reach finds and that proves to be it.
-func (h *Hub) find(ctx context.Context, t overlay.Target) (Peer, error) {
+// seek looks for the nodes of a target's devices, and sends each that has
+// proved to be one. The channel is closed when there are no more, or ctx ends.
+// Errors: ErrUnknownPeer, net.ErrClosed.
+func (h *Hub) seek(ctx context.Context, t overlay.Target) (<-chan Peer, error) {
 	var known Peer
 	if err := h.loop.Do(ctx, func(time.Time) { known = h.known(t.ID) }); err != nil {
-		return Peer{}, err
+		return nil, err
 	}
+	out := make(chan Peer, maxDevices)
 	if known != (Peer{}) {
-		return known, nil
+		out <- known
+		close(out)
+		return out, nil
 	}
 	if t.Secret == (identity.Secret{}) {
-		return Peer{}, ErrUnknownPeer
+		return nil, ErrUnknownPeer
 	}
+	if !h.spawn(func() { defer close(out); h.reach(ctx, t, out) }) {
+		return nil, net.ErrClosed
+	}
+	return out, nil
+}
+
+// reach finds nodes by a ticket's addresses and through introducers, and has
+// them prove themselves.
+func (h *Hub) reach(ctx context.Context, t overlay.Target, out chan<- Peer) {
 	var wg sync.WaitGroup
 	defer wg.Wait()
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	type result struct {
-		peer Peer
-		err  error
-	}
-	err := overlay.ErrUnreachable
-	found, results, proving := h.ov.Reach(ctx, t), make(chan result), 0
-	for found != nil || proving > 0 {
-		select {
-		case p, ok := <-found:
-			if !ok {
-				found = nil
-				continue
+	for p := range h.ov.Reach(ctx, t) {
+		wg.Go(func() {
+			peer, err := h.prove(ctx, p, t.ID, t.Secret)
+			if err != nil {
+				// Who answers from an old address may be anybody, and his
+				// refusal says nothing about the one we look for.
+				h.log.Debug("not the one", "err", err)
+				return
 			}
-			proving++
-			wg.Go(func() {
-				peer, err := h.prove(ctx, p, t.ID, t.Secret)
-				select {
-				case results <- result{peer, err}:
-				case <-ctx.Done():
-				}
-			})
-		case r := <-results:
-			proving--
-			if r.err == nil {
-				return r.peer, nil
+			select {
+			case out <- peer:
+			case <-ctx.Done():
 			}
-			// Who answers from an old address may be anybody, and his
-			// refusal says nothing about the one we look for.
-			h.log.Debug("not the one", "err", r.err)
-		case <-ctx.Done():
-			return Peer{}, ctx.Err()
-		}
+		})
 	}
-	return Peer{}, err
 }
 
 // known returns a proved peer of an identity. The smallest node ID is taken

@@ -1,0 +1,189 @@
+// SPDX-License-Identifier: AGPL-3.0-only OR LicenseRef-P2POS-Commercial
+
+package session
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/p2pos/p2pos/overlay"
+)
+
+// An own call rings every device of a person that can be found: each device is
+// one call of the Machine, a leg. The first that answers is the call, the
+// others stop. One that says no ends all.
+
+// ringing is what the loop knows of an own call before its answer.
+type ringing struct {
+	legs      []CallID
+	searching bool // more devices may be found
+	verdict   Ended
+	heard     bool // one of them rings
+}
+
+// Place calls somebody. It returns once the first INVITE is on its way; the
+// search for further devices goes on until somebody answers. Errors:
+// ErrUnknownPeer (no ticket and no session), overlay.ErrUnreachable,
+// ErrBusy (a call of our own is up), ctx's, net.ErrClosed.
+func (h *Hub) Place(ctx context.Context, t overlay.Target) (*Call, error) {
+	search, stop := context.WithCancel(h.ctx)
+	found, err := h.seek(search, t)
+	if err != nil {
+		stop()
+		return nil, err
+	}
+	for {
+		select {
+		case p, ok := <-found:
+			if !ok {
+				stop()
+				return nil, h.closedOr(overlay.ErrUnreachable)
+			}
+			c, err := h.placeFirst(ctx, p)
+			if errors.Is(err, overlay.ErrDown) {
+				continue // gone again; there may be others
+			}
+			if err != nil {
+				stop()
+				return nil, err
+			}
+			if !h.spawn(func() { defer stop(); h.placeMore(c, found) }) {
+				stop()
+			}
+			return c, nil
+		case <-ctx.Done():
+			stop()
+			return nil, ctx.Err()
+		}
+	}
+}
+
+func (h *Hub) placeFirst(ctx context.Context, p Peer) (c *Call, err error) {
+	e := h.loop.Do(ctx, func(now time.Time) {
+		var id CallID
+		if id, err = h.dial(now, p); err != nil {
+			return
+		}
+		if c = h.calls[id]; c != nil {
+			return // they were calling us: that call is answered now
+		}
+		c = h.newCall(id, p, "", false, h.peers[p.Node].ov)
+		c.ringing = &ringing{legs: []CallID{id}, searching: true}
+		h.calls[id] = c
+		h.placing = append(h.placing, c)
+		c.early = true
+		h.early.expect()
+	})
+	if e != nil {
+		err = e
+	}
+	return c, err
+}
+
+// dial makes one more call of the Machine.
+func (h *Hub) dial(now time.Time, p Peer) (CallID, error) {
+	r := h.peers[p.Node]
+	if r == nil || !r.proved {
+		return CallID{}, overlay.ErrDown
+	}
+	return h.m.Place(now, p)
+}
+
+// placeMore rings the devices that are found after the first one, until the
+// call is answered or over.
+func (h *Hub) placeMore(c *Call, found <-chan Peer) {
+	for {
+		select {
+		case p, ok := <-found:
+			if !ok {
+				h.loop.Do(h.ctx, func(time.Time) { h.searched(c) })
+				return
+			}
+			h.loop.Do(h.ctx, func(now time.Time) { h.addLeg(now, c, p) })
+		case <-c.answered:
+			return
+		case <-c.done:
+			return
+		case <-h.ctx.Done():
+			return
+		}
+	}
+}
+
+func (h *Hub) addLeg(now time.Time, c *Call, p Peer) {
+	if c.ringing == nil {
+		return
+	}
+	id, err := h.dial(now, p)
+	if err != nil || h.calls[id] != nil {
+		return // rung already, or more devices than one person has
+	}
+	c.ringing.legs = append(c.ringing.legs, id)
+	h.calls[id] = c
+}
+
+// searched notes that all devices were found that can be.
+func (h *Hub) searched(c *Call) {
+	if c.ringing == nil {
+		return
+	}
+	c.ringing.searching = false
+	if len(c.ringing.legs) == 0 {
+		h.over(c, c.ringing.verdict)
+	}
+}
+
+// legEnded takes the end of one leg. Only the last one ends the call, and the
+// most telling reason wins.
+func (h *Hub) legEnded(now time.Time, c *Call, e Ended) {
+	r := c.ringing
+	r.legs = slices.DeleteFunc(r.legs, func(id CallID) bool { return id == e.ID })
+	if r.verdict.ID == (CallID{}) || telling(e.Reason) > telling(r.verdict.Reason) {
+		r.verdict = e
+	}
+	switch {
+	case telling(e.Reason) == decisive:
+		h.quit(now, c, Elsewhere)
+		h.over(c, e)
+	case len(r.legs) == 0 && !r.searching:
+		h.over(c, r.verdict)
+	}
+}
+
+const decisive = 4
+
+// telling ranks what the devices of one person say about a call. A person who
+// says no at one device, or the caller, ends it for all.
+func telling(r Reason) int {
+	switch r {
+	case Rejected, Denied, Cancelled:
+		return decisive
+	case Busy:
+		return 3
+	case NoAnswer:
+		return 2
+	case Offline:
+		return 0
+	}
+	return 1
+}
+
+// quit stops the remaining legs; what the Machine says of them is no news.
+func (h *Hub) quit(now time.Time, c *Call, why Reason) {
+	for _, id := range c.ringing.legs {
+		delete(h.calls, id)
+		if err := h.m.Cancel(now, id, why); err != nil {
+			h.log.Debug("leg not cancelled", "call", id, "err", err)
+		}
+	}
+	c.ringing.legs = nil
+}
+
+// hangUpRinging ends an own call that nobody has answered yet.
+func (h *Hub) hangUpRinging(now time.Time, c *Call) {
+	e := Ended{ID: c.id, Peer: c.peer, Reason: Cancelled, Stage: Ring, ByUs: true}
+	h.quit(now, c, Cancelled)
+	h.over(c, e)
+}
