@@ -51,6 +51,9 @@ var layers = house.Layers{
 		"examples/*":     {".", "identity", "media", "media/ogg", "media/opus", "nat"},
 		"examples/demo":  {".", "identity", "media", "media/ogg", "media/opus", "nat", "internal/simnet"},
 		"internal/tools": {}, "internal/tools/*": {},
+		"internal/tools/voicebench": {
+			"media", "media/libopus", "media/ogg", "media/voice", "session", "internal/simnet", "internal/tools/estoi",
+		},
 		"scripts/*": {},
 	},
 	// Each foreign module has one room, so that it can be replaced there.
@@ -59,10 +62,10 @@ var layers = house.Layers{
 		"github.com/hraban/opus":        {"media/libopus"},
 		"github.com/huin/goupnp":        {"nat/portmap"},
 		"github.com/jackpal/go-nat-pmp": {"nat/portmap"},
-		"github.com/pion/interceptor":   {"media/webrtc"},
+		"github.com/pion/interceptor":   {"media/webrtc", "internal/tools/voicebench"},
 		"github.com/pion/opus":          {"media/opus"},
 		"github.com/pion/rtcp":          {"media", "session"},
-		"github.com/pion/rtp":           {"media", "session"},
+		"github.com/pion/rtp":           {"media", "session", "internal/tools/voicebench"},
 		"github.com/pion/srtp/v2":       {"session"},
 		"github.com/pion/stun":          {"nat", "internal/sock"},
 		"github.com/pion/turn/v2":       {"overlay/relay"},
