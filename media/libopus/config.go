@@ -96,15 +96,25 @@ func (c EncoderConfig) withDefaults() (EncoderConfig, error) {
 	if err := checkLoss(c.LossPercent); err != nil {
 		return c, err
 	}
-	if c.Complexity < 1 || c.Complexity > 10 {
-		return c, fmt.Errorf("libopus: complexity %d, want 1 to 10", c.Complexity)
+	if err := checkComplexity(c.Complexity); err != nil {
+		return c, err
 	}
-	switch c.Frame {
+	return c, checkFrame(c.Frame)
+}
+
+func checkComplexity(n int) error {
+	if n < 1 || n > 10 {
+		return fmt.Errorf("libopus: complexity %d, want 1 to 10", n)
+	}
+	return nil
+}
+
+func checkFrame(d time.Duration) error {
+	switch d {
 	case 10 * time.Millisecond, 20 * time.Millisecond, 40 * time.Millisecond, 60 * time.Millisecond:
-	default:
-		return c, fmt.Errorf("libopus: frame of %v, want 10, 20, 40 or 60 ms", c.Frame)
+		return nil
 	}
-	return c, nil
+	return fmt.Errorf("libopus: frame of %v, want 10, 20, 40 or 60 ms", d)
 }
 
 func checkChannels(n int) error {

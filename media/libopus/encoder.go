@@ -32,8 +32,8 @@ func NewEncoder(c EncoderConfig) (*Encoder, error) {
 		return nil, fmt.Errorf("libopus: new encoder: %w", err)
 	}
 	e := &Encoder{enc: enc, channels: c.Channels, samples: int(c.Frame * SampleRate / time.Second)}
-	if err := enc.SetComplexity(c.Complexity); err != nil {
-		return nil, fmt.Errorf("libopus: set complexity: %w", err)
+	if err := e.SetComplexity(c.Complexity); err != nil {
+		return nil, err
 	}
 	if err := e.SetBitrate(c.Bitrate); err != nil {
 		return nil, err
@@ -47,8 +47,32 @@ func NewEncoder(c EncoderConfig) (*Encoder, error) {
 	return e, e.SetDTX(c.DTX)
 }
 
+// Channels returns how many channels the encoder takes, interleaved.
+func (e *Encoder) Channels() int { return e.channels }
+
 // Samples returns how many samples per channel a frame has.
 func (e *Encoder) Samples() int { return e.samples }
+
+// SetFrame changes the duration of a frame, and so Samples, from the next one
+// on: 10, 20, 40 or 60 ms.
+func (e *Encoder) SetFrame(d time.Duration) error {
+	if err := checkFrame(d); err != nil {
+		return err
+	}
+	e.samples = int(d * SampleRate / time.Second)
+	return nil
+}
+
+// SetComplexity changes how much CPU goes into a frame, 1 to 10.
+func (e *Encoder) SetComplexity(n int) error {
+	if err := checkComplexity(n); err != nil {
+		return err
+	}
+	if err := e.enc.SetComplexity(n); err != nil {
+		return fmt.Errorf("libopus: set complexity: %w", err)
+	}
+	return nil
+}
 
 // Encode encodes one frame, exactly Samples × channels values, into packet and
 // returns the packet's length. MaxPacket bytes always suffice; a shorter

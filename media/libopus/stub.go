@@ -4,6 +4,8 @@
 
 package libopus
 
+import "time"
+
 // Available says whether this build has libopus.
 const Available = false
 
@@ -17,6 +19,15 @@ func NewEncoder(c EncoderConfig) (*Encoder, error) {
 	}
 	return nil, ErrUnavailable
 }
+
+// Channels returns 0.
+func (*Encoder) Channels() int { return 0 }
+
+// SetFrame returns ErrUnavailable.
+func (*Encoder) SetFrame(d time.Duration) error { return ErrUnavailable }
+
+// SetComplexity returns ErrUnavailable.
+func (*Encoder) SetComplexity(n int) error { return ErrUnavailable }
 
 // Samples returns 0.
 func (*Encoder) Samples() int { return 0 }
