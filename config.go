@@ -40,6 +40,11 @@ type Config struct {
 	// PacketConn replaces the UDP socket; Listen is then ignored. The node
 	// owns and closes it. Its addresses must be *net.UDPAddr.
 	PacketConn net.PacketConn
+	// NoPortMap leaves the router alone. Else the node asks it by PCP, NAT-PMP or
+	// UPnP to let strangers' packets through to the node's port, and takes that
+	// back at Close. It never asks for a socket on a loopback address, nor for
+	// PacketConn.
+	NoPortMap bool
 	// Policy is asked before a call rings, and before anybody hears of it. An
 	// error refuses it: the caller hears "denied", the app nothing. nil lets
 	// everybody ring who holds a ticket. Each question has a goroutine of its

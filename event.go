@@ -3,6 +3,7 @@
 package p2pos
 
 import (
+	"cmp"
 	"context"
 	"iter"
 	"sync"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/p2pos/p2pos/identity"
 	"github.com/p2pos/p2pos/nat"
+	"github.com/p2pos/p2pos/overlay"
 )
 
 // Event is one of the types below.
@@ -25,6 +27,13 @@ type Joined struct{ Links int }
 type NAT struct {
 	Behaviour nat.Behaviour
 	Evidence  []string // what speaks for it, in short sentences for people
+	// PortMap is the protocol by which a router keeps the node's port open:
+	// "pcp", "nat-pmp", "upnp", or "none".
+	PortMap string
+}
+
+func natOf(n overlay.NATChanged) NAT {
+	return NAT{Behaviour: n.Behaviour, Evidence: n.Evidence, PortMap: cmp.Or(n.PortMap, "none")}
 }
 
 // CallRinging says that an own call rings. RTT is the time from the INVITE to

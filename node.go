@@ -26,6 +26,8 @@ type Node struct {
 	hub *session.Hub
 	ov  *overlay.Overlay
 
+	ports *portMapper // nil = the router is left alone
+
 	events feed[Event]
 	calls  feed[*Call]
 
@@ -113,6 +115,9 @@ func newNode(cfg Config, conns []net.PacketConn, open opener) (*Node, error) {
 	}
 	n.hub.Start(n.ov)
 	n.wg.Go(n.pump)
+	if !cfg.NoPortMap && cfg.PacketConn == nil {
+		n.ports = mapPorts(n.ov, conns, dev.Reset(), n.log)
+	}
 	return n, nil
 }
 
@@ -126,8 +131,7 @@ func (n *Node) NodeID() identity.NodeID { return n.ov.Node() }
 // NAT returns what is known of the NATs around this node, from its neighbours;
 // the zero NAT before the first verdict, some seconds after Join.
 func (n *Node) NAT() NAT {
-	v := n.ov.NAT()
-	return NAT{v.Behaviour, v.Evidence}
+	return natOf(n.ov.NAT())
 }
 
 // Ticket returns a text that lets its holder find and ring this node for the
@@ -282,7 +286,7 @@ func (n *Node) pump() {
 		case session.LinkDown:
 			n.linked(-1)
 		case session.NATFound:
-			n.events.publish(NAT{e.Behaviour, e.Evidence})
+			n.events.publish(natOf(e.NATChanged))
 		case session.CallIncoming:
 			c := n.handle(e.Call)
 			n.mu.Lock()
@@ -353,6 +357,7 @@ func (n *Node) Shutdown(ctx context.Context) error {
 		calls = append(calls, c)
 	}
 	n.mu.Unlock()
+	n.ports.stop() // the router may be slow
 	for _, c := range calls {
 		c.HangUp()
 	}
@@ -371,8 +376,10 @@ func (n *Node) Close() error {
 		n.closed = true
 		n.mu.Unlock()
 		n.cancel()
+		n.ports.stop()
 		n.hub.Close() // first, or calls would end as if the others had gone
 		n.ov.Close()
+		n.ports.wait()
 		n.wg.Wait()
 		n.events.close()
 		n.calls.close()

@@ -46,7 +46,7 @@ func (v VersionError) Error() string { return fmt.Sprintf("nat: offer of unknown
 //
 //	version(1)=1 || fields: 1 node key (32), 2 probe tag (8), 3 probe key (32),
 //	4 candidates (vec8 of IP and port each), 5 expires (8), 6 reply key (32),
-//	7 behaviour (27), 8 outside address (vec8 of IP and port)
+//	7 behaviour (27), 8 outside address (vec8 of IP and port), 9 flags (1): bit 0 = mapped
 type Offer struct {
 	NodeKey    ed25519.PublicKey // names the node on links
 	Cred       Cred              // how to probe it
@@ -55,7 +55,11 @@ type Offer struct {
 	Reply      [32]byte          // X25519 key to seal the answer to; zero in an answer
 	Behaviour  Behaviour         // of its NATs, as far as a plan depends on it; Public is not carried
 	Outside    netip.AddrPort    // where most see it; zero = not known
+	Mapped     bool              // a router keeps one of Candidates open (PCP, NAT-PMP, UPnP)
 }
+
+// flagMapped is Mapped in an offer's flags; the other bits are for later.
+const flagMapped = 1
 
 // Append appends the plain form. Candidates beyond MaxCandidates are left out.
 // It panics when NodeKey has the wrong length: that is the caller's bug.
@@ -83,6 +87,9 @@ func (o Offer) Append(b []byte) []byte {
 	if o.Outside.IsValid() {
 		ip := o.Outside.Addr().Unmap().WithZone("").AsSlice()
 		b = wire.AppendField(b, 8, wire.AppendVec8(nil, binary.BigEndian.AppendUint16(ip, o.Outside.Port())))
+	}
+	if o.Mapped {
+		b = wire.AppendField(b, 9, []byte{flagMapped})
 	}
 	return b
 }
@@ -125,6 +132,10 @@ func ParseOffer(b []byte, now time.Time) (Offer, error) {
 			var list []netip.AddrPort
 			if list, ok = parseAddrs(v); ok && len(list) == 1 {
 				o.Outside = list[0]
+			}
+		case 9:
+			if ok = len(v) == 1; ok {
+				o.Mapped = v[0]&flagMapped != 0
 			}
 		default:
 			return nil

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"net/netip"
 	"reflect"
+	"strings"
 	"testing"
 	"time"
 
@@ -56,12 +57,36 @@ func TestOfferOptional(t *testing.T) {
 	}
 }
 
+// What a plan depends on comes through, and costs its bytes only where known.
+func TestOfferPlan(t *testing.T) {
+	o := testOffer()
+	o.Behaviour = Behaviour{Mapping: AddressDependent, Filtering: AddressDependent, Absolute: 50 * time.Second}
+	o.Outside, o.Mapped = addr4, true
+	b := o.Append(nil)
+	got, err := ParseOffer(b, offerTime)
+	if err != nil || !reflect.DeepEqual(got, o) {
+		t.Errorf("parsed %+v, %v", got, err)
+	}
+	if want := "09000101"; !strings.HasSuffix(hex.EncodeToString(b), want) {
+		t.Errorf("ends in %x, want %s", b[len(b)-8:], want)
+	}
+	// Bits that are not known yet say nothing; a longer field is no flags.
+	later := append(bytes.Clone(b[:len(b)-1]), 0xfe)
+	if got, err := ParseOffer(later, offerTime); err != nil || got.Mapped {
+		t.Errorf("mapped %v, %v", got.Mapped, err)
+	}
+	if _, err := ParseOffer(append(b[:len(b)-2], 2, 1, 1), offerTime); !errors.Is(err, ErrOffer) {
+		t.Errorf("flags of two bytes: %v", err)
+	}
+}
+
 // The longest offer keeps design/001's budget and loses surplus candidates.
 func TestOfferBudget(t *testing.T) {
 	o := testOffer()
 	for range 20 {
 		o.Candidates = append(o.Candidates, addr6)
 	}
+	o.Behaviour, o.Outside, o.Mapped = Behaviour{Mapping: AddressDependent}, addr6, true
 	b := o.Append(nil)
 	if len(b) > maxOffer {
 		t.Errorf("%d bytes, budget %d", len(b), maxOffer)
@@ -124,7 +149,7 @@ func TestOfferMalformed(t *testing.T) {
 		"version only":     {offerVersion},
 		"cut":              good[:len(good)-1],
 		"trailing":         append(bytes.Clone(good), 7),
-		"too long":         wire.AppendField(bytes.Clone(good), 9, make([]byte, maxOffer)),
+		"too long":         wire.AppendField(bytes.Clone(good), 10, make([]byte, maxOffer)),
 		"short node key":   field(1, make([]byte, 31)),
 		"long node key":    field(1, make([]byte, 33)),
 		"short tag":        field(2, make([]byte, 7)),
@@ -150,7 +175,7 @@ func TestOfferMalformed(t *testing.T) {
 		t.Errorf("version 2: %v", err)
 	}
 	// What a later version adds is skipped.
-	if _, err := ParseOffer(wire.AppendField(bytes.Clone(good), 9, []byte("new")), offerTime); err != nil {
+	if _, err := ParseOffer(wire.AppendField(bytes.Clone(good), 10, []byte("new")), offerTime); err != nil {
 		t.Errorf("unknown field: %v", err)
 	}
 }

@@ -142,7 +142,7 @@ func (c *core) askCred(id identity.ID) nat.Cred {
 func (c *core) offer(now time.Time, cred nat.Cred) nat.Offer {
 	return nat.Offer{
 		NodeKey: c.o.public, Cred: cred, Candidates: c.addresses(), Expires: now.Add(offerLife),
-		Behaviour: c.obs.class.Behaviour(), Outside: c.outside(true),
+		Behaviour: c.obs.class.Behaviour(), Outside: c.outside(true), Mapped: c.open(),
 	}
 }
 

@@ -3,7 +3,6 @@
 package overlay
 
 import (
-	"cmp"
 	"math/rand/v2"
 	"net/netip"
 	"slices"
@@ -32,6 +31,7 @@ type core struct {
 	hour    uint64 // for which mytags were made
 	trimmed time.Time
 	obs     observer
+	gate    gateway
 	whys    map[identity.ID]string // see Why
 	budget  *nat.Budget            // of all punches
 }
@@ -320,38 +320,3 @@ func (c *core) seenAt(p *Peer, local int, a netip.AddrPort) {
 func inside(a netip.Addr) bool {
 	return a.IsPrivate() || a.IsLoopback() || a.IsLinkLocalUnicast() || a.IsUnspecified() || a.IsMulticast()
 }
-
-// addresses returns where others may reach this node, best first: what most
-// networks that peers are in see, then the interfaces' own addresses. A peer
-// can say what it likes, so each network has one voice for an address, and
-// outside addresses never push the interfaces' own out.
-func (c *core) addresses() []netip.AddrPort {
-	voices := make(map[netip.AddrPort][]netip.Prefix)
-	for _, p := range c.order {
-		from := origin(p.state.active.Remote.Addr())
-		for _, o := range p.state.outside {
-			if o.addr.IsValid() && from.IsValid() && !slices.Contains(voices[o.addr], from) {
-				voices[o.addr] = append(voices[o.addr], from)
-			}
-		}
-	}
-	hosts := c.o.hosts()
-	var out []netip.AddrPort
-	for a := range voices {
-		if !slices.Contains(hosts, a) {
-			out = append(out, a)
-		}
-	}
-	slices.SortFunc(out, func(a, b netip.AddrPort) int {
-		return cmp.Or(cmp.Compare(len(voices[b]), len(voices[a])), a.Compare(b))
-	})
-	if len(out) > maxOutside {
-		out = out[:maxOutside]
-	}
-	out = append(out, hosts...)
-	return out[:min(len(out), maxCandidates)]
-}
-
-// maxOutside bounds how many outside addresses are offered: behind an
-// endpoint-dependent NAT every peer sees another one.
-const maxOutside = 3

@@ -3,8 +3,10 @@
 package overlay
 
 import (
+	"fmt"
 	"math/rand/v2"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/p2pos/p2pos/internal/sock"
@@ -28,6 +30,7 @@ type observer struct {
 type NATChanged struct {
 	Behaviour nat.Behaviour
 	Evidence  []string // in short sentences for people
+	PortMap   string   // by which protocol a router keeps a port open; "" = none does
 }
 
 func (NATChanged) event() {}
@@ -200,21 +203,49 @@ func (c *core) fresh(family netip.Addr, port uint16) (local int, err error) {
 
 // judged takes a verdict.
 func (c *core) judged(v nat.Verdict) {
-	if b := v.Behaviour; c.obs.second != 0 {
-		s := nat.Second{Local: c.obs.second, On: true}
-		if b.Mapping == nat.NoNAT && b.Filtering == nat.NoNAT {
-			s.Port = c.o.sock.LocalAddr(c.obs.second).Port()
-		}
-		c.obs.vantage.SetSecond(s)
+	c.tellSecond()
+	c.tellNAT(v.Behaviour, v.Evidence)
+}
+
+// secondPort describes the second port: without a NAT strangers may be told of
+// it.
+func (x *observer) secondPort(own uint16) nat.Second {
+	s := nat.Second{Local: x.second, On: true}
+	if b := x.class.Behaviour(); b.Mapping == nat.NoNAT && b.Filtering == nat.NoNAT {
+		s.Port = own
 	}
-	c.o.nat.Store(&NATChanged{v.Behaviour, v.Evidence})
-	c.o.events.push(NATChanged{v.Behaviour, v.Evidence})
+	return s
+}
+
+// tellNAT publishes what is known.
+func (c *core) tellNAT(b nat.Behaviour, evidence []string) {
+	n := NATChanged{Behaviour: b, Evidence: evidence}
+	n.PortMap, n.Evidence = c.portMap(evidence)
+	c.o.nat.Store(&n)
+	c.o.events.push(n)
+}
+
+// portMap says by which protocol the node's port is open, and adds to the
+// evidence.
+func (c *core) portMap(evidence []string) (method string, all []string) {
+	m, ok := c.mapped(true)
+	if !ok {
+		if m, ok = c.mapped(false); !ok {
+			return "", evidence
+		}
+	}
+	why := fmt.Sprintf("the router keeps %v open for us (%s)", m.Outside, m.Method)
+	if !c.reachable(m) {
+		why += ", but there is a second NAT beyond it"
+	}
+	return m.Method, append(slices.Clone(evidence), why)
 }
 
 // NAT returns what is known of the NATs around this node.
-func (o *Overlay) NAT() NATChanged {
-	if n := o.nat.Load(); n != nil {
-		return *n
+func (o *Overlay) NAT() (n NATChanged) {
+	if at := o.nat.Load(); at != nil {
+		return *at
 	}
-	return NATChanged{}
+	o.loop.Do(o.ctx, func(time.Time) { n.PortMap, n.Evidence = o.core.portMap(nil) })
+	return n
 }

@@ -43,6 +43,7 @@ type peerState struct {
 	asked     []*ask         // who waits for a link to this peer
 	number    nat.Peer       // the observer's; 0 = it does not know this peer
 	media     bool
+	shared    bool          // it was told our addresses: a session peer
 	heard     time.Time     // latest genuine media the paths know of
 	active    sock.Path     // what the socket was told last
 	down      time.Time     // since when no path is known to work

@@ -355,4 +355,5 @@ func (c *core) share(p *Peer) {
 	if err := l.send(frameCandidates, appendCandidates(nil, c.addresses())); err != nil {
 		c.o.log.Debug("candidates not sent", "peer", p.node, "err", err)
 	}
+	p.state.shared = true
 }

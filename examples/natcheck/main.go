@@ -86,6 +86,7 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	})
 	f.StringVar(&o.Dir, "dir", "", "")
 	f.BoolVar(&o.json, "json", false, "")
+	f.BoolFunc("portmap", "", func(s string) error { on, err := strconv.ParseBool(s); o.NoPortMap = !on; return err })
 	verbose := f.Bool("v", false, "")
 	err := f.Parse(args)
 	if err == nil && f.NArg() > 0 {
@@ -103,7 +104,7 @@ func parse(args []string, stderr io.Writer) (options, error) {
 // open opens the node. Without -dir its identity is a new one: with the user's
 // own, calls would ring here too.
 func open(o options) (node *p2pos.Node, done func(), err error) {
-	dir := ""
+	var dir string
 	if o.Dir == "" {
 		if dir, err = os.MkdirTemp("", "natcheck-"); err != nil {
 			return nil, nil, err

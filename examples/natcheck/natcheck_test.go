@@ -25,7 +25,8 @@ import (
 func try(ctx context.Context, args ...string) (code int, stdout, stderr string) {
 	var out bytes.Buffer
 	var errs locked
-	code = run(ctx, args, &out, &errs)
+	// Tests ask nothing of this machine's own router.
+	code = run(ctx, append([]string{"-portmap=false"}, args...), &out, &errs)
 	return code, out.String(), errs.b.String()
 }
 

@@ -24,6 +24,7 @@ const usage = `natcheck tells what NAT is around this computer, with the help of
   -network SECRET  the nodes are those of a private network
   -dir DIR         be the node whose identity is kept there; default: one that
                    is new and thrown away afterwards
+  -portmap=false   don't ask the router to open a port (UPnP, NAT-PMP, PCP)
   -json            write one JSON object, the softphone's nat event
   -v               log to stderr what the node does
 

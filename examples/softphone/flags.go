@@ -32,6 +32,7 @@ same with -json and read one JSON object a line.
   -play FILE.ogg      what the microphone says, looped (Opus); default: a tone
   -record FILE.ogg    what the ear hears; the second call goes to FILE-2.ogg and
                       so on; files that are there already are replaced
+  -portmap=false      don't have the router open a port (UPnP, NAT-PMP, PCP)
   -json               commands in, events out, for programs
   -v                  log to stderr what the node does
 
@@ -40,7 +41,6 @@ Taken, but without effect today:
   -accept             take every offered file (not yet)
   -relay=false        don't relay for others (not yet)
   -lan=false          no LAN discovery (not yet)
-  -portmap=false      no UPnP, NAT-PMP, PCP (not yet)
 `
 
 // options is the command line.
@@ -50,6 +50,7 @@ type options struct {
 	join         []string
 	listen       string
 	answer       bool
+	portmap      bool
 	play, record string
 	json         bool
 	verbose      bool
@@ -76,7 +77,7 @@ func parseFlags(args []string) (options, error) {
 	f.StringVar(&o.record, "record", "", "")
 	f.Bool("relay", true, "")
 	f.Bool("lan", true, "")
-	f.Bool("portmap", true, "")
+	f.BoolVar(&o.portmap, "portmap", true, "")
 	f.BoolVar(&o.json, "json", false, "")
 	f.BoolVar(&o.verbose, "v", false, "")
 	f.StringVar(&o.newNetwork, "new-network", "", "")

@@ -116,6 +116,15 @@ func TestNATEvent(t *testing.T) {
 	}
 }
 
+// The protocol that opened the router's port is shown.
+func TestNATPortMap(t *testing.T) {
+	n := arg(natOf)
+	n.PortMap = "upnp"
+	if got := natOf(n).PortMap; got != "upnp" {
+		t.Errorf("portmap is %q", got)
+	}
+}
+
 func TestNATText(t *testing.T) {
 	b := nat.Behaviour{
 		Mapping: nat.AddressDependent, Filtering: nat.AddressAndPortDependent, Ports: nat.BlockPorts, Block: [2]uint16{40960, 41471},

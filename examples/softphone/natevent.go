@@ -3,6 +3,7 @@
 package main
 
 import (
+	"cmp"
 	"math"
 	"time"
 
@@ -33,8 +34,7 @@ func natOf(n p2pos.NAT) natEvent {
 	e := natEvent{
 		Mapping: b.Mapping.String(), Filtering: b.Filtering.String(), Ports: b.Ports.String(),
 		Public: []string{}, CGN: b.Carrier == nat.Yes, IPv6: b.IPv6.String(),
-		PortMap:    "none", // ports are not mapped yet
-		Confidence: math.Round(b.Confidence*1000) / 1000, why: n.Evidence,
+		PortMap: cmp.Or(n.PortMap, "none"), Confidence: math.Round(b.Confidence*1000) / 1000, why: n.Evidence,
 	}
 	if b.Block != [2]uint16{} {
 		e.Block = b.Block[:]
