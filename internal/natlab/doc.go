@@ -15,7 +15,8 @@
 //
 // [Need] skips with the reason, [New] makes a [Lab]. [Lab.Public] and
 // [Lab.Site] place hosts; the table of kinds is in [Kinds], and [Kind.Traits]
-// says what each does. [Lab.Build] takes a [Spec] where no kind will do.
+// says what each does. [Lab.Build] takes a [Spec] where no kind will do, with
+// [PortMap] one whose gateway runs a real miniupnpd.
 // [Host.Listen], [Host.Run] and [Host.Command] open sockets and start programs
 // on a host. [Host.Site] leads to its [Site], whose gateway can be rebooted,
 // renumbered, cut off and slowed down, and where more hosts can be placed.
@@ -52,5 +53,5 @@
 //
 // # Not done
 //
-// Port mapping protocols at gateways, multicast between sites, NAT64.
+// Multicast between sites, NAT64.
 package natlab

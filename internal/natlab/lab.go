@@ -51,6 +51,9 @@ func (l *Lab) close() {
 			l.t.Logf("natlab: dropped %d packets: %s", drops[why], why)
 		}
 	}
+	for _, s := range l.sites {
+		s.stopDaemon()
+	}
 	l.router.close()
 	for _, n := range l.spaces {
 		n.close()
@@ -93,6 +96,9 @@ func (l *Lab) Build(name string, s Spec) *Host {
 		h = site.Host(name)
 	}
 	site.attach()
+	if s.PortMap != NoPortMap {
+		site.startDaemon()
+	}
 	return h
 }
 

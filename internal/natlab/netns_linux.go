@@ -238,7 +238,7 @@ var obstacle = sync.OnceValue(func() string {
 		return err.Error()
 	}
 	f.Close()
-	if err := n.run(rules(&Kernel{Random: true}, outside(1, 1), NoIPv6, true), "nft", "-f", "-"); err != nil {
+	if err := n.run(rules(&Kernel{Random: true}, outside(1, 1), NoIPv6, true, true), "nft", "-f", "-"); err != nil {
 		return err.Error()
 	}
 	if err := n.flush(); err != nil {

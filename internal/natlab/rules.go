@@ -10,10 +10,11 @@ import (
 
 // rules returns the nftables rules of a gateway, which replace all that are
 // there. Its LAN is lan0, its way out wan0; k is nil where it only forwards.
+// With portMap there are chains for miniupnpd.
 //
 // Unsolicited input is dropped by a filter, that is before conntrack confirms
 // an entry, so it leaves no trace behind, unless k says otherwise.
-func rules(k *Kernel, outside netip.Addr, v6 IPv6, noUDP bool) string {
+func rules(k *Kernel, outside netip.Addr, v6 IPv6, noUDP, portMap bool) string {
 	var b strings.Builder
 	b.WriteString("flush ruleset\n")
 	if k == nil && !noUDP {
@@ -45,6 +46,9 @@ func rules(k *Kernel, outside netip.Addr, v6 IPv6, noUDP bool) string {
 		b.WriteString("\tchain input {\n\t\ttype filter hook input priority filter; policy drop;\n" +
 			"\t\tct state established,related accept\n\t\tiifname { lo, lan0 } accept\n\t}\n")
 	}
+	if portMap {
+		b.WriteString(portMapChains)
+	}
 	b.WriteString("\tchain forward {\n\t\ttype filter hook forward priority filter;")
 	if k == nil {
 		b.WriteString("\n\t\tmeta l4proto udp drop\n\t}\n}\n")
@@ -55,6 +59,9 @@ func rules(k *Kernel, outside netip.Addr, v6 IPv6, noUDP bool) string {
 		b.WriteString("\t\tmeta l4proto udp drop\n")
 	}
 	b.WriteString("\t\tct state established,related accept\n\t\tiifname lan0 oifname wan0 accept\n")
+	if portMap {
+		b.WriteString("\t\tiifname wan0 jump miniupnpd\n")
+	}
 	if v6 == OpenIPv6 {
 		b.WriteString("\t\tiifname wan0 meta nfproto ipv6 accept\n")
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"os/exec"
 	"strconv"
 	"sync"
 	"time"
@@ -25,6 +26,8 @@ type Site struct {
 	end  *end
 
 	hosts int
+
+	daemon *exec.Cmd // miniupnpd
 
 	mu   sync.Mutex
 	pool []netip.Addr // outside addresses now
@@ -144,7 +147,8 @@ func (s *Site) load() {
 	s.lab.t.Helper()
 	put := func(n *netns, k *Kernel, out netip.Addr, noUDP bool) {
 		s.lab.t.Helper()
-		s.lab.must(n.run(rules(k, out, s.spec.IPv6, noUDP), "nft", "-f", "-"))
+		maps := n == s.home && s.spec.PortMap != NoPortMap
+		s.lab.must(n.run(rules(k, out, s.spec.IPv6, noUDP, maps), "nft", "-f", "-"))
 	}
 	switch {
 	case s.home == nil:

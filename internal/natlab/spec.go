@@ -5,6 +5,7 @@ package natlab
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"time"
 
 	"github.com/p2pos/p2pos/internal/simnet"
@@ -23,6 +24,11 @@ type Spec struct {
 	Addresses int  // outside IPv4 addresses of a Box; 0 = 1
 	IPv6      IPv6 // not with Home
 	NoUDP     bool // the gateway forwards no UDP, of either family
+
+	// PortMap is what the LAN's gateway, a kernel's NAT then, maps ports by,
+	// and Says the outside IPv4 address it claims; zero = its own one.
+	PortMap PortMap
+	Says    netip.Addr
 }
 
 // Kernel is a NAT by nftables. The zero value is plain masquerade: ports are
@@ -62,6 +68,8 @@ func (s Spec) check() error {
 		return errors.New("natlab: a public host has no gateway")
 	case s.Home != nil && s.IPv6 != NoIPv6:
 		return errors.New("natlab: no IPv6 behind two NATs")
+	case s.PortMap != NoPortMap && s.Kernel == nil && s.Home == nil:
+		return errors.New("natlab: only a kernel's NAT maps ports")
 	case s.Addresses < 0 || s.Addresses > maxAddresses || s.Addresses > 1 && s.Box == nil:
 		return fmt.Errorf("natlab: %d outside addresses", s.Addresses)
 	}
