@@ -114,6 +114,12 @@ var purity = house.Purity{
 		"session/hub.go":            "runs the call machine on the loop; logs",
 		"session/screen.go":         "asks the application on a goroutine of its own",
 		"session/remote.go":         "proves identities over links, with time limits",
+
+		"internal/carrier/conn.go":   "a TCP connection: deadlines, the time a datagram came",
+		"internal/carrier/dial.go":   "dials, with a time limit; asks the environment for the proxy",
+		"internal/carrier/listen.go": "accepts and greets in the background",
+		"internal/carrier/proxy.go":  "asks an HTTP proxy",
+		"internal/carrier/write.go":  "the writer's goroutine, its timer",
 	},
 	Files: map[string]string{
 		"identity/store*.go": "the key store on disk",
