@@ -35,7 +35,7 @@ func kernelNode(t *testing.T, h *natlab.Host, join []string) *Node {
 		}
 		conns = append(conns, conn)
 	}
-	n, err := newNode(Config{Dir: t.TempDir(), Name: h.Name(), Join: join, Logger: testLog(t, h.Name())}, conns, open)
+	n, err := newNode(Config{Dir: t.TempDir(), Name: h.Name(), Join: join, NoPortMap: true, Logger: testLog(t, h.Name())}, conns, open)
 	if err != nil {
 		t.Fatal(err)
 	}
