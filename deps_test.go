@@ -92,6 +92,7 @@ var purity = house.Purity{
 		"internal/sock/socket.go":   "starts readers, default clock",
 		"media/track.go":            "paces the application's reads",
 		"media/ogg/play.go":         "plays a file in real time",
+		"media/ogg/tape.go":         "records beside a call: its lock and clock",
 		"nat/interfaces.go":         "asks the system for its addresses",
 		"nat/portmap/client.go":     "opens and closes the client's goroutine; logger",
 		"nat/portmap/config.go":     "carries the logger",

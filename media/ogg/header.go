@@ -52,13 +52,19 @@ func parseHead(b []byte) (h Head, what string) {
 	return h, ""
 }
 
-func appendHead(b []byte, h Head) []byte {
+// appendHead makes an identification header. Two tracks are two mono streams,
+// left and right (mapping family 1, RFC 7845 §5.1.1.2).
+func appendHead(b []byte, h Head, tracks int) []byte {
 	b = append(b, headMagic...)
 	b = append(b, 1, byte(h.Channels))
 	b = binary.LittleEndian.AppendUint16(b, uint16(h.PreSkip))
 	b = binary.LittleEndian.AppendUint32(b, uint32(h.SampleRate))
 	b = binary.LittleEndian.AppendUint16(b, uint16(h.Gain))
-	return append(b, 0)
+	if tracks < 2 {
+		return append(b, 0)
+	}
+	const family, streams, coupled = 1, 2, 0
+	return append(b, family, streams, coupled, 0, 1)
 }
 
 // parseTags reads as much of a comment header as is sound: damage in it is no

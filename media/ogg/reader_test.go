@@ -37,7 +37,7 @@ func packets(flags byte, serial, seq uint32, p ...string) []byte {
 }
 
 func headers(serial uint32) []byte {
-	head := appendHead(nil, Head{Channels: 1, PreSkip: 312, SampleRate: 48000})
+	head := appendHead(nil, Head{Channels: 1, PreSkip: 312, SampleRate: 48000}, 1)
 	tags := appendTags(nil, "test")
 	return append(packets(flagFirst, serial, 0, string(head)), packets(0, serial, 1, string(tags))...)
 }
@@ -124,7 +124,7 @@ func TestReader(t *testing.T) {
 }
 
 func TestReaderHeaders(t *testing.T) {
-	head := appendHead(nil, Head{Channels: 2, PreSkip: 3840, SampleRate: 16000, Gain: -256})
+	head := appendHead(nil, Head{Channels: 2, PreSkip: 3840, SampleRate: 16000, Gain: -256}, 1)
 	tags := cat([]byte(tagsMagic), []byte{3, 0, 0, 0}, []byte("enc"), []byte{2, 0, 0, 0, 3, 0, 0, 0}, []byte("A=b"), []byte{1, 0, 0, 0}, []byte("C"))
 	r, err := NewReader(bytes.NewReader(cat(packets(flagFirst, 7, 0, string(head)), packets(0, 7, 1, string(tags)), packets(flagLast, 7, 2, "a"))))
 	if err != nil {
@@ -155,7 +155,7 @@ func TestReaderHeaders(t *testing.T) {
 func TestReaderRefuses(t *testing.T) {
 	good := headers(7)
 	head := func(at int, v byte) []byte {
-		h := appendHead(nil, Head{Channels: 1})
+		h := appendHead(nil, Head{Channels: 1}, 1)
 		h[at] = v
 		return packets(flagFirst, 7, 0, string(h))
 	}

@@ -30,6 +30,8 @@ type Options struct {
 	SampleRate int        // of the sound before encoding; 0 = 48000
 	Vendor     string     // who wrote it; "" = "p2pos"
 	Rand       *rand.Rand // chooses the serial number; nil = 1, which only matters where streams are joined
+
+	tracks int // set by NewRecorder: mono streams side by side
 }
 
 // Writer writes Opus packets as an Ogg file. Each page goes out with one Write,
@@ -79,7 +81,7 @@ func NewWriter(w io.Writer, o Options) (*Writer, error) {
 	}
 	x.add(appendHead(nil, Head{
 		Channels: o.Channels, PreSkip: max(o.PreSkip, 0), SampleRate: o.SampleRate,
-	}))
+	}, o.tracks))
 	x.flush(0)
 	x.add(appendTags(nil, o.Vendor[:min(len(o.Vendor), maxVendor)]))
 	x.flush(0) // sound begins on a page of its own (RFC 7845 §3)
