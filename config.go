@@ -45,6 +45,11 @@ type Config struct {
 	// back at Close. It never asks for a socket on a loopback address, nor for
 	// PacketConn.
 	NoPortMap bool
+	// STUN names servers (RFC 8489) as host:port, tried in turn: one more
+	// vantage point, and the only one of a node that is alone, whose tickets
+	// name its outside address then. Those that know RFC 5780 tell more. nil =
+	// none, neighbours are enough.
+	STUN []string
 	// Policy is asked before a call rings, and before anybody hears of it. An
 	// error refuses it: the caller hears "denied", the app nothing. nil lets
 	// everybody ring who holds a ticket. Each question has a goroutine of its
@@ -79,6 +84,11 @@ const maxName = 64
 func (c *Config) check() error {
 	if len(c.Name) > maxName {
 		return fmt.Errorf("p2pos: name of %d bytes, at most %d are allowed", len(c.Name), maxName)
+	}
+	for _, s := range c.STUN {
+		if _, _, err := net.SplitHostPort(s); err != nil {
+			return fmt.Errorf("p2pos: STUN server %q: %w", s, err)
+		}
 	}
 	if err := c.Network.Check(); err != nil {
 		return fmt.Errorf("p2pos: %w", err)

@@ -115,6 +115,9 @@ func newNode(cfg Config, conns []net.PacketConn, open opener) (*Node, error) {
 	}
 	n.hub.Start(n.ov)
 	n.wg.Go(n.pump)
+	if len(cfg.STUN) > 0 {
+		n.wg.Go(n.findServers)
+	}
 	if !cfg.NoPortMap && cfg.PacketConn == nil {
 		n.ports = mapPorts(n.ov, conns, dev.Reset(), n.log)
 	}

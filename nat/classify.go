@@ -222,6 +222,7 @@ func (c *Classifier) SetGateway(now time.Time, a netip.Addr) {
 // SetServer adds what an RFC 5780 server showed, as one more voice.
 func (c *Classifier) SetServer(now time.Time, r ServerResult) {
 	c.tick(now)
+	r.Seen = netip.AddrPortFrom(r.Seen.Addr().Unmap(), r.Seen.Port())
 	c.server = r
 	c.conclude()
 }

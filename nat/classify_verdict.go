@@ -161,7 +161,7 @@ func (c *Classifier) publics(samples []sample, liars []*point) (list []netip.Add
 // compose makes the verdict from all there is, and tells it when it is new.
 func (c *Classifier) compose() {
 	f := c.found
-	if !f.done || f.mapping.heard == 0 && !f.blocked {
+	if f.mapping.heard == 0 && !f.blocked && !c.lone(&f) {
 		return
 	}
 	var b Behaviour
@@ -173,7 +173,7 @@ func (c *Classifier) compose() {
 	}
 	m, l, p := f.mapping, f.filter, f.ports
 	if !f.blocked {
-		m = withServer(m, c.server.Mapping, false)
+		m = withServer(m, c.serverMapping(), false)
 		l = withServer(l, c.server.Filtering, true)
 	}
 	switch {
@@ -215,6 +215,24 @@ func (c *Classifier) compose() {
 	say(s)
 	why = c.life.add(&b, why)
 	c.tell(b, why)
+}
+
+// lone fills in what a server saw while no peer is there to say anything.
+func (c *Classifier) lone(f *found) bool {
+	if c.server.Mapping == UnknownDependence || !probeable(c.server.Seen) {
+		return false
+	}
+	f.public = []netip.Addr{c.server.Seen.Addr()}
+	return true
+}
+
+// serverMapping is what a server's tests say, who can't know that there is no
+// NAT where it sees one and the same address.
+func (c *Classifier) serverMapping() Dependence {
+	if c.server.Mapping == EndpointIndependent && slices.Contains(c.hosts, c.server.Seen.Addr()) {
+		return NoNAT
+	}
+	return c.server.Mapping
 }
 
 func orUnsaid(unknown bool, confidence float64) float64 {

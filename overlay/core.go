@@ -32,6 +32,7 @@ type core struct {
 	trimmed time.Time
 	obs     observer
 	gate    gateway
+	servers servers
 	whys    map[identity.ID]string // see Why
 	budget  *nat.Budget            // of all punches
 }
@@ -58,6 +59,7 @@ func (c *core) Advance(now time.Time) {
 	c.intro.advance(now)
 	c.obs.class.Advance(now)
 	c.obs.vantage.Advance(now)
+	c.advanceServer(now)
 	for _, p := range slices.Clone(c.order) {
 		s := &p.state
 		if s.media {
@@ -102,6 +104,7 @@ func (c *core) Deadline() time.Time {
 	d := c.intro.deadline()
 	d = earlier(d, c.obs.class.Deadline())
 	d = earlier(d, c.obs.vantage.Deadline())
+	d = earlier(d, c.servers.deadline())
 	for _, p := range c.order {
 		s := &p.state
 		if s.paths != nil {
@@ -150,6 +153,7 @@ func (c *core) drain(now time.Time) {
 			c.drainPaths(now, p)
 		}
 	}
+	c.drainServer(now)
 	c.drainObserver(now)
 }
 

@@ -138,6 +138,11 @@ func (c *core) observed() []netip.AddrPort {
 			}
 		}
 	}
+	if s := &c.servers; s.seen.addr.IsValid() {
+		if from := origin(s.at.Addr()); !slices.Contains(voices[s.seen.addr], from) {
+			voices[s.seen.addr] = append(voices[s.seen.addr], from)
+		}
+	}
 	var out []netip.AddrPort
 	for a := range voices {
 		out = append(out, a)

@@ -76,6 +76,7 @@ type Overlay struct {
 
 	arrivals arrivals
 	nat      atomic.Pointer[NATChanged]
+	asking   atomic.Bool // a STUN server's answer is waited for
 
 	testHandle [4]byte // begins the transaction ids of our own tests
 	badFrames  atomic.Uint64
@@ -211,6 +212,11 @@ func (o *Overlay) stun(path sock.Path, b []byte) {
 		p, ok = o.handles.Load([4]byte(id[:4]))
 	}
 	if !ok {
+		if o.asking.Load() {
+			c := append([]byte(nil), b...)
+			o.loop.Post(func(now time.Time) { o.core.fromServer(now, path, c) })
+			return
+		}
 		o.badProbes.Add(1)
 		return
 	}

@@ -27,6 +27,7 @@ same with -json and read one JSON object a line.
   -name NAME          what people see whom you call
   -network SECRET     be in a private network; default: the public one
   -join WHERE         a ticket or host:port to start from; may be repeated
+  -stun HOST:PORT     a STUN server to ask where we are seen; may be repeated
   -listen ADDR:PORT   UDP address; default :0, any free port
   -answer             answer every call at once
   -play FILE.ogg      what the microphone says, looped (Opus); default: a tone
@@ -47,7 +48,7 @@ Taken, but without effect today:
 type options struct {
 	dir, name    string
 	network      identity.Network
-	join         []string
+	join, stun   []string
 	listen       string
 	answer       bool
 	portmap      bool
@@ -69,6 +70,7 @@ func parseFlags(args []string) (options, error) {
 		o.join = append(o.join, s)
 		return checkJoin(s)
 	})
+	f.Func("stun", "", func(s string) error { o.stun = append(o.stun, s); return checkAddr(s) })
 	f.StringVar(&o.listen, "listen", "", "")
 	f.StringVar(&tcp, "tcp", "", "")
 	f.BoolVar(&o.answer, "answer", false, "")

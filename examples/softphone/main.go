@@ -83,7 +83,7 @@ func serve(o options, start time.Time, stdin io.Reader, stdout, stderr io.Writer
 			return fmt.Errorf("-record: %w", err)
 		}
 	}
-	c := p2pos.Config{Dir: o.dir, Name: o.name, Network: o.network, Join: o.join, Listen: o.listen, NoPortMap: !o.portmap}
+	c := p2pos.Config{Dir: o.dir, Name: o.name, Network: o.network, Join: o.join, Listen: o.listen, NoPortMap: !o.portmap, STUN: o.stun}
 	if o.verbose {
 		c.Logger = slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	}

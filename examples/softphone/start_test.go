@@ -35,6 +35,7 @@ func TestBadFlags(t *testing.T) {
 		{"-tcp", "443"},
 		{"-join", "p2pos:oops"},
 		{"-join", "justahost"},
+		{"-stun", "justahost"},
 		{"-network", "swordfish"},
 		{"-network", ""},
 		{"-new-network", ""},
