@@ -13,12 +13,19 @@ type core struct {
 	self   Card
 	id     ID
 	noCaps bool
-	epoch  time.Time // birth of the machine; times in a neighbour count from here
+	links  int           // Config.Links
+	quota  int           // SetQuota
+	epoch  time.Time     // birth of the machine; times in a neighbour count from here
+	at     time.Duration // when it last was given the time
 	rng    *rand.Rand
 	table  table
 	out    outbox
 	events events
+	failed memory
 	alarm  time.Time // a mass failure was noticed; counts until then
+
+	changed bool   // links came, went, or changed: settle soon
+	seq     uint32 // the last number given to a question or introduction
 }
 
 // since turns a time into the form that neighbours keep.

@@ -87,30 +87,35 @@ type Route uint64
 type Event interface{ event() }
 
 // Wanted asks the driver for a sealed offer to Node, introduced by Via:
-// Introduce or Decline with the same request.
+// Introduce or Decline with the same request. Relay: the two can't be linked
+// directly, so Via is asked to carry the link as well.
 type Wanted struct {
 	Request uint32
 	Node    Card
 	Via     ID
+	Relay   bool
 }
 
 // Asked brings somebody's sealed offer: the driver opens it and calls Accept
 // with its own, or Decline. Seen is where Via sees the asker, zero when it
-// can't say.
+// can't say. Relay: Via is willing to carry the link; nothing is punched.
 type Asked struct {
 	Request uint32
 	From    Card
 	Via     ID
+	Relay   bool
 	Seen    netip.AddrPort
 	Sealed  []byte
 }
 
-// Agreed brings the answer to an offer: the driver punches, and reports LinkUp
+// Agreed brings the answer to an offer: the driver punches, or links through
+// Via when Relay says that it has agreed to carry the link, and reports LinkUp
 // or Failed.
 type Agreed struct {
 	Request uint32
 	Node    ID
 	Via     ID
+	Relay   bool
 	Seen    netip.AddrPort
 	Sealed  []byte
 }
@@ -120,6 +125,11 @@ type Refused struct {
 	Request uint32
 	Node    ID
 }
+
+// Carry says that this node has agreed to carry the link of two neighbours:
+// the driver makes a flow between them and calls CarryDown when that has
+// ended.
+type Carry struct{ A, B ID }
 
 // Surplus names a link that the table has no use for. The driver closes it
 // unless somebody else needs it.
@@ -135,6 +145,7 @@ type Delivered struct {
 	Body  []byte
 	Hops  int
 	From  ID // the neighbour that brought it; our own ID when it never left
+	Trace [16]byte
 }
 
 // Answered brings a reply to a Request of ours.
@@ -145,6 +156,7 @@ type Answered struct {
 	First   ID // the neighbour it came back through
 	After   time.Duration
 	Proved  bool // it came with the lock's secret
+	Trace   [16]byte
 }
 
 // Undelivered ends a Request for which nothing came back.
@@ -161,6 +173,7 @@ func (Wanted) event()      {}
 func (Asked) event()       {}
 func (Agreed) event()      {}
 func (Refused) event()     {}
+func (Carry) event()       {}
 func (Surplus) event()     {}
 func (Delivered) event()   {}
 func (Answered) event()    {}
