@@ -3,9 +3,9 @@
 package relay
 
 import (
+	"crypto/rand"
 	"crypto/sha256"
 	"encoding/binary"
-	"math/rand/v2"
 
 	"github.com/p2pos/p2pos/identity"
 )
@@ -31,9 +31,13 @@ func ShortLabel(salt Salt, trace [16]byte, from, to identity.NodeID) Label {
 	return Label(binary.BigEndian.Uint32(h.Sum(sum[:0]))) | shortBit
 }
 
-// newLabel draws a label that self gives out for its link to node.
-func newLabel(rng *rand.Rand, self, node identity.NodeID) Label {
-	l := Label(rng.Uint32()) &^ (shortBit | largerBit)
+// newLabel draws a label that self gives out for its link to node. Who wants to
+// send into a flow from a forged address must guess it: hence no common
+// generator, whose state some labels would give away.
+func newLabel(self, node identity.NodeID) Label {
+	var r [4]byte
+	rand.Read(r[:]) // never fails, by its documentation
+	l := Label(binary.BigEndian.Uint32(r[:])) &^ (shortBit | largerBit)
 	if node.Less(self) {
 		l |= largerBit
 	}

@@ -69,17 +69,17 @@ func number(n, zero int) int {
 
 // most returns how many flows of a kind there may be.
 func (l Limits) most(k Kind) int {
+	n := 0
 	switch {
 	case l.rate() == 0:
-		return 0
 	case k == Call:
-		return number(l.Calls, defaultCalls)
+		n = number(l.Calls, defaultCalls)
 	case k == Link:
-		return number(l.Links, defaultLinks)
+		n = number(l.Links, defaultLinks)
 	case k == Short:
-		return number(l.Short, defaultShort)
+		n = number(l.Short, defaultShort)
 	}
-	return 0
+	return min(n, MaxFlows/4)
 }
 
 func (l Limits) rate() int64 { return int64(number(l.Rate, defaultRate)) }

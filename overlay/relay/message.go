@@ -19,7 +19,7 @@ import (
 //	2 GRANT    relay   1 5 11               12
 //	3 OPEN     user    1 2(target) 3        5 6 7 8
 //	4 INVITE   relay   1 2(opener) 3 4 11   7 8 10 13
-//	5 ACCEPT   target  1
+//	5 ACCEPT   target  1 4
 //	6 OPENED   relay   1 4 10 11            12
 //	7 REFUSED  either  1 9                  12
 //	8 RENEW    user    1 4
@@ -38,7 +38,8 @@ import (
 // Request numbers with the top bit set are a relay's own (INVITE, and an OPEN
 // that it passes on), the others a user's: so both parts of a node know their
 // answers. GRANT answers RESERVE, OPENED answers OPEN and RENEW, ACCEPT answers
-// INVITE, REFUSED any of them. Streams lose nothing, so nothing is repeated.
+// INVITE, REFUSED any of them but ACCEPT: one that comes too late gets a CLOSE.
+// Streams lose nothing, so nothing is repeated.
 const (
 	typeReserve = 1 + iota
 	typeGrant
@@ -124,7 +125,7 @@ func layout(typ byte) (must, may uint32) {
 	case typeInvite:
 		return bits(fieldRequest, fieldNode, fieldKind, fieldLabel, fieldLife), bits(fieldFlags, fieldBlob, fieldRate, fieldSerial)
 	case typeAccept:
-		return bits(fieldRequest), 0
+		return bits(fieldRequest, fieldLabel), 0
 	case typeOpened:
 		return bits(fieldRequest, fieldLabel, fieldRate, fieldLife), bits(fieldLoad)
 	case typeRefused:
