@@ -34,6 +34,32 @@ type Frame struct {
 	// Lost says that the sender sent something here which is not there to be
 	// played. An empty frame that is not lost is silence of the sender's making.
 	Lost bool
+	// FEC is set on a lost frame when the packet behind it has come and carries
+	// in-band FEC (RFC 6716 §2.1.7): a decoder that can restores the frame from
+	// it. Only reading sets it.
+	FEC []byte
+	// Long is by how many samples the delay is too long when this frame is
+	// played, negative for too short, zero when it is about right. A reader that
+	// decodes may shorten or lengthen the sound accordingly, see [Stretch]. Only
+	// Pop of a buffer with PlayoutConfig.Stretch sets it.
+	Long int
+}
+
+// A Decoder makes sound of Opus packets. Packages media/libopus and media/opus
+// have one each.
+type Decoder interface {
+	// Decode writes the sound of a packet to pcm, channels interleaved, and
+	// returns the samples of each channel.
+	Decode(packet []byte, pcm []int16) (samples int, err error)
+	// Conceal invents samples in the place of a packet that is not there.
+	Conceal(pcm []int16, samples int) int
+}
+
+// A FECDecoder is a Decoder that reads in-band FEC as well.
+type FECDecoder interface {
+	Decoder
+	// DecodeFEC restores the samples before packet next out of it.
+	DecodeFEC(next []byte, pcm []int16, samples int) (int, error)
 }
 
 // Codec describes what a track carries, as negotiated.

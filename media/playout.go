@@ -12,9 +12,12 @@ const (
 	// playoutSlots is how many packets the buffer holds: 500 ms of 10 ms
 	// packets with room for reordering. Shorter packets get less time.
 	playoutSlots = 64
-	// playoutTarget is the delay to start with and the least by default: two
-	// late frames and a bit.
-	playoutTarget = 60 * time.Millisecond
+	// playoutStart is the delay to start with: nothing is known of the net yet,
+	// and growing is heard, in the second word.
+	playoutStart = 40 * time.Millisecond
+	// playoutTarget is the least delay by default: one frame, so that the
+	// reader's and the sender's clocks may be off by some milliseconds.
+	playoutTarget = 20 * time.Millisecond
 	// playoutMax caps buffered sound. More makes talking at once impossible
 	// (ITU-T G.114 plans with 400 ms in all).
 	playoutMax = 500 * time.Millisecond
@@ -33,12 +36,16 @@ const (
 
 // PlayoutConfig sets a playout buffer. The zero value works.
 type PlayoutConfig struct {
-	// Target is the least delay added to the fastest packets, and the one to
-	// begin with. Zero is 60 ms, negative is 20 ms.
+	// Target is the least delay added to the fastest packets. Zero is 20 ms,
+	// negative is none but what the jitter asks for. The delay begins with 40
+	// ms, or with Target where that is more.
 	Target time.Duration
 	// Max caps the sound in the buffer. Zero, negative and more than 500 ms
 	// are 500 ms; less than 160 ms is 160 ms.
 	Max time.Duration
+	// Stretch says that the reader decodes, and shortens or lengthens the sound
+	// as Frame.Long tells. The buffer then leaves whole frames of sound alone.
+	Stretch bool
 }
 
 // PlayoutStats counts what a playout buffer did. Every packet given to Push is
@@ -52,6 +59,7 @@ type PlayoutStats struct {
 	Dropped   uint64 // outside the window, or pushed out of a full buffer
 	Removed   uint64 // left out to shorten the delay
 	Malformed uint64 // no Opus packet, or longer than MaxPayload
+	Restored  uint64 // apart from these: frames played from a copy
 	Resyncs   uint64 // times the stream went on with new numbers
 	Buffered  int    // packets in the buffer now
 
@@ -61,9 +69,11 @@ type PlayoutStats struct {
 	Inserted   uint64 // of Concealed, only to lengthen the delay
 	RemovedFor uint64 // samples left out to shorten the delay
 	Events     uint64 // runs of concealment
+	FEC        uint64 // samples the reader restored by in-band FEC, not in Concealed
 
 	Target time.Duration // wanted delay above the fastest packet
 	Buffer time.Duration // sound from the playout position to the newest packet
+	Frame  time.Duration // duration of the packet played last
 	// Delay is the time packets spent here, summed over samples: divided by
 	// Emitted it is the mean.
 	Delay   time.Duration
@@ -84,10 +94,12 @@ type slot struct {
 // is pure and has no lock. Times given to it must not go backwards. Its memory
 // is bounded and, once each slot has held a packet, nothing is allocated.
 type Playout struct {
-	max   int64 // samples
-	slots [playoutSlots]slot
-	delay delay
-	stats PlayoutStats
+	max     int64 // samples
+	stretch bool
+	slots   [playoutSlots]slot
+	copies  copies
+	delay   jitter
+	stats   PlayoutStats
 
 	// The stream as it arrives.
 	begun    bool // a packet was seen, epoch is set
@@ -125,11 +137,12 @@ func NewPlayout(c PlayoutConfig) *Playout {
 	case c.Target == 0:
 		c.Target = playoutTarget
 	case c.Target < 0:
-		c.Target = 20 * time.Millisecond
+		c.Target = 0
 	}
-	p := &Playout{max: toSamples(c.Max), step: FrameSamples}
-	p.delay.ceil = c.Max - delayHeadroom
+	p := &Playout{max: toSamples(c.Max), step: FrameSamples, stretch: c.Stretch}
+	p.delay.ceil = c.Max - jitterHeadroom
 	p.delay.floor = min(c.Target, p.delay.ceil)
+	p.delay.begin(playoutStart)
 	return p
 }
 
@@ -137,12 +150,15 @@ func NewPlayout(c PlayoutConfig) *Playout {
 // their time and packets outside the window are counted and dropped. A jump of
 // sequence number, timestamp or SSRC is believed when a second packet confirms
 // it; the buffer then begins anew.
-func (p *Playout) Push(now time.Time, h *rtp.Header, payload []byte) {
+func (p *Playout) Push(now time.Time, h *rtp.Header, payload []byte) { p.push(now, h, payload) }
+
+// push returns the slot in which the packet now is, or nil.
+func (p *Playout) push(now time.Time, h *rtp.Header, payload []byte) *slot {
 	p.stats.Received++
 	samples, err := OpusSamples(payload)
 	if err != nil || len(payload) > MaxPayload {
 		p.stats.Malformed++
-		return
+		return nil
 	}
 	if !p.begun {
 		p.begun, p.epoch = true, now
@@ -160,7 +176,7 @@ func (p *Playout) Push(now time.Time, h *rtp.Header, payload []byte) {
 		if !p.oddArmed || p.oddNext != h.SequenceNumber || p.oddSSRC != h.SSRC {
 			p.oddArmed, p.oddNext, p.oddSSRC = true, h.SequenceNumber+1, h.SSRC
 			p.stats.Dropped++
-			return
+			return nil
 		}
 		p.stats.Resyncs++
 		p.desync()
@@ -172,12 +188,12 @@ func (p *Playout) Push(now time.Time, h *rtp.Header, payload []byte) {
 	// packet that is merely late: only the latter says something about delay.
 	if p.slots[seq&(playoutSlots-1)].seq == seq {
 		p.stats.Duplicate++
-		return
+		return nil
 	}
-	p.delay.add(at - toDuration(ts))
+	p.delay.add(at, at-toDuration(ts))
 	if seq < p.nextSeq {
 		p.stats.Late++
-		return
+		return nil
 	}
 	p.last = at
 	p.advance(seq - playoutSlots + 1)
@@ -190,6 +206,10 @@ func (p *Playout) Push(now time.Time, h *rtp.Header, payload []byte) {
 		p.high, p.highTS, p.highEnd = seq, ts, ts+int64(samples)
 	}
 	p.trim()
+	if !s.full {
+		return nil
+	}
+	return s
 }
 
 // plausible says whether a packet can belong to the stream as it is.
@@ -227,6 +247,7 @@ func (p *Playout) desync() {
 		}
 		p.slots[i].seq = 0
 	}
+	p.copies.clear()
 	p.synced, p.playing, p.oddArmed = false, false, false
 }
 

@@ -2,7 +2,10 @@
 
 package media
 
-import "time"
+import (
+	"cmp"
+	"time"
+)
 
 // Stats is what is known about a call's sound. Names are those of W3C
 // webrtc-stats where it has one. Sent and received bytes are payload alone.
@@ -34,15 +37,21 @@ type Stats struct {
 	JitterBufferEmittedCount   uint64
 	JitterBufferTarget, Buffer time.Duration // now
 	LongestGap                 time.Duration // between two packets, since In.Stats was last called
+	PacketsRestored            uint64        // lost, and played from a copy
+	FECSamples                 uint64        // lost, and restored by in-band FEC
+	FrameDuration              time.Duration // of the packet played last; 0 = none yet
 
 	// Score.
 	Concealed float64 // share of the interval's playout time, 0 to 1
 	MOS       float64 // 1 to 4.5
 }
 
-// codecDelay is what encoding adds to the way: a 20 ms frame must be full
-// before it can be sent, and Opus looks 6.5 ms ahead (RFC 6716 §2).
-const codecDelay = 26500 * time.Microsecond
+// codecDelay is what encoding adds to the way beside the frame, which must be
+// full before it can be sent: Opus looks 6.5 ms ahead (RFC 6716 §2).
+const codecDelay = 6500 * time.Microsecond
+
+// usualFrame is taken where nothing was played yet.
+const usualFrame = 20 * time.Millisecond
 
 // Score sets Concealed and MOS for the time since prev was taken; the zero
 // Stats stands for the start. Delay is half the round trip, the codec and the
@@ -52,7 +61,7 @@ func (s *Stats) Score(prev *Stats) {
 	if n := s.TotalSamplesReceived - prev.TotalSamplesReceived; n > 0 {
 		s.Concealed = float64(s.ConcealedSamples-prev.ConcealedSamples) / float64(n)
 	}
-	delay := s.RoundTripTime/2 + codecDelay
+	delay := s.RoundTripTime/2 + codecDelay + cmp.Or(s.FrameDuration, usualFrame)
 	if n := s.JitterBufferEmittedCount - prev.JitterBufferEmittedCount; n > 0 {
 		delay += (s.JitterBufferDelay - prev.JitterBufferDelay) / time.Duration(n)
 	}

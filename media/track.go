@@ -51,6 +51,11 @@ func NewIn(c PlayoutConfig) *In {
 // Push hands over one authenticated packet; the payload is copied. It never
 // blocks. After Close it does nothing.
 func (t *In) Push(now time.Time, h *rtp.Header, payload []byte) {
+	t.PushRedundant(now, h, payload, nil)
+}
+
+// PushRedundant is Push for a packet that carries copies of earlier ones.
+func (t *In) PushRedundant(now time.Time, h *rtp.Header, payload []byte, list []Copy) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.done {
@@ -60,7 +65,7 @@ func (t *In) Push(now time.Time, h *rtp.Header, payload []byte) {
 		t.gap = max(t.gap, now.Sub(t.last))
 	}
 	t.last = now
-	t.play.Push(now, h, payload)
+	t.play.PushRedundant(now, h, payload, list)
 	if t.due.IsZero() {
 		select {
 		case t.arrived <- struct{}{}:
@@ -106,6 +111,7 @@ func (t *In) step(now time.Time, f *Frame) (wait time.Duration, err error) {
 	if t.done {
 		return 0, io.EOF
 	}
+	t.play.stretch = false
 	due := t.due
 	if due.IsZero() {
 		first, ok := t.play.Ready(now)
@@ -121,7 +127,7 @@ func (t *In) step(now time.Time, f *Frame) (wait time.Duration, err error) {
 	if behind > maxBehind {
 		due = now
 		if !t.due.IsZero() {
-			t.play.restart()
+			t.play.Restart()
 		}
 	}
 	// The buffer is given the time the frame is due, not the time the reader
@@ -172,6 +178,9 @@ func (t *In) Stats(s *Stats) {
 	s.JitterBufferDelay = p.Delay
 	s.JitterBufferEmittedCount = p.Emitted
 	s.JitterBufferTarget = p.Target
+	s.FrameDuration = p.Frame
+	s.FECSamples = p.FEC
+	s.PacketsRestored = p.Restored
 	s.Buffer = p.Buffer
 	s.LongestGap = t.gap
 	if !t.last.IsZero() {

@@ -26,7 +26,7 @@ func talk(t *In, count int, skip func(i int) bool) {
 
 func TestInPaces(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		in := NewIn(PlayoutConfig{})
+		in := NewIn(PlayoutConfig{Target: 60 * ms})
 		begin := time.Now()
 		go func() {
 			time.Sleep(time.Second)
@@ -44,7 +44,7 @@ func TestInPaces(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			want := time.Second + playoutTarget + time.Duration(n)*20*ms
+			want := time.Second + 60*ms + time.Duration(n)*20*ms
 			if got := time.Since(begin); got != want {
 				t.Fatalf("frame %d came after %v, want %v", n, got, want)
 			}
@@ -73,7 +73,7 @@ func TestInPaces(t *testing.T) {
 // back behind it.
 func TestInOutage(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		in := NewIn(PlayoutConfig{})
+		in := NewIn(PlayoutConfig{Target: 60 * ms})
 		go func() {
 			talk(in, 400, func(i int) bool { return i >= 100 && i < 350 })
 			in.Close()
@@ -89,7 +89,7 @@ func TestInOutage(t *testing.T) {
 			}
 		}
 		took := time.Since(begin)
-		if want := int((took - playoutTarget) / (20 * ms)); n < want-1 || n > want+1 {
+		if want := int((took - 60*ms) / (20 * ms)); n < want-1 || n > want+1 {
 			t.Errorf("%d frames in %v", n, took)
 		}
 		if sound < 140 || sound+lost != n {
@@ -109,7 +109,7 @@ func TestInOutage(t *testing.T) {
 // TestInLateReader: a reader that slept gets the present, not the past.
 func TestInLateReader(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		in := NewIn(PlayoutConfig{})
+		in := NewIn(PlayoutConfig{Target: 60 * ms})
 		go func() {
 			talk(in, 300, nil)
 			in.Close()
@@ -151,7 +151,7 @@ func TestInLateReader(t *testing.T) {
 
 func TestInEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		in := NewIn(PlayoutConfig{})
+		in := NewIn(PlayoutConfig{Target: 60 * ms})
 		var f Frame
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
@@ -181,7 +181,7 @@ func TestInEnds(t *testing.T) {
 
 func TestInAllocates(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		in := NewIn(PlayoutConfig{})
+		in := NewIn(PlayoutConfig{Target: 60 * ms})
 		var f Frame
 		var h rtp.Header
 		payload := speech(1)
