@@ -2,12 +2,47 @@
 
 package media
 
-import "time"
+import (
+	"io"
+	"time"
+)
 
-// Sound returns the frames of a track for a [Player], which paces itself.
-// Nobody may call ReadFrame meanwhile. After Close the track gives what it had,
-// then nothing.
-func Sound(in *In) Source { return locked{in} }
+// Sound reads an incoming track as PCM, at the pace of a sound card. Only one
+// goroutine may use it, and nobody may call ReadFrame meanwhile.
+type Sound struct {
+	in     *In
+	player *Player
+}
+
+// NewSound returns the sound of a track in 1 or 2 channels, as many as dec
+// makes.
+func NewSound(in *In, dec Decoder, channels int) *Sound {
+	return &Sound{in: in, player: NewPlayer(locked{in}, dec, channels)}
+}
+
+// Read fills pcm, channels interleaved, with what is to be heard next; call it
+// when the sound card wants it. It never waits for the network: where nothing
+// has come, the decoder conceals, and before the first packet there is silence.
+// It returns io.EOF after the track was closed and ErrReading when somebody else
+// reads; pcm is then silence too.
+func (s *Sound) Read(pcm []int16) error {
+	if !s.in.reading.CompareAndSwap(false, true) {
+		clear(pcm)
+		return ErrReading
+	}
+	defer s.in.reading.Store(false)
+	select {
+	case <-s.in.closed:
+		clear(pcm)
+		return io.EOF
+	default:
+	}
+	s.player.Pull(time.Now(), pcm)
+	return nil
+}
+
+// Broken returns how many packets the decoder refused.
+func (s *Sound) Broken() uint64 { return s.player.Broken() }
 
 // locked is the buffer of a track under its lock, which is held for moments
 // only and not while a decoder works.

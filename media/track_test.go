@@ -204,3 +204,39 @@ func TestInAllocates(t *testing.T) {
 		}
 	})
 }
+
+// TestSoundReads: a sound card hears the track, shares it with nobody, and is
+// told of the end.
+func TestSoundReads(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		in := NewIn(PlayoutConfig{})
+		go talk(in, 100, nil)
+		s := NewSound(in, &humDecoder{channels: 1}, 1)
+		pcm := make([]int16, 480)
+		loud := 0
+		for range 200 {
+			if err := s.Read(pcm); err != nil {
+				t.Fatal(err)
+			}
+			if Level(pcm) < 30 {
+				loud++
+			}
+			time.Sleep(10 * ms)
+		}
+		if loud < 190 {
+			t.Errorf("%d of 200 pieces with sound", loud)
+		}
+		in.reading.Store(true) // as ReadFrame does
+		if err := s.Read(pcm); err != ErrReading || Level(pcm) != Silence {
+			t.Errorf("beside a reader: %v", err)
+		}
+		in.reading.Store(false)
+		in.Close()
+		if err := s.Read(pcm); err != io.EOF || Level(pcm) != Silence {
+			t.Errorf("after the end: %v", err)
+		}
+		if s.Broken() != 0 {
+			t.Error("broken packets")
+		}
+	})
+}
