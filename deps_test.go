@@ -94,6 +94,7 @@ var purity = house.Purity{
 		"media/track.go":            "paces the application's reads",
 		"media/ogg/play.go":         "plays a file in real time",
 		"media/ogg/tape.go":         "records beside a call: its lock and clock",
+		"media/voice/copy.go":       "moves sound in real time",
 		"nat/interfaces.go":         "asks the system for its addresses",
 		"nat/portmap/client.go":     "opens and closes the client's goroutine; logger",
 		"nat/portmap/config.go":     "carries the logger",

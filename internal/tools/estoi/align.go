@@ -164,3 +164,38 @@ func argmax(x []float64) int {
 	}
 	return best
 }
+
+// Find returns where in x a pattern begins that looks like it the most, up to
+// limit, and how much: 1 is the same at any loudness, near 0 is chance.
+func Find(pattern, x []float64, limit int) (at int, like float64) {
+	x = x[:min(len(x), len(pattern)+limit)]
+	size := 1
+	for size < len(pattern)+limit {
+		size *= 2
+	}
+	f := newFFT(size)
+	a, b := make([]complex128, size), make([]complex128, size)
+	for i, v := range pattern {
+		a[i] = complex(v, 0)
+	}
+	for i, v := range x {
+		b[i] = complex(v, 0)
+	}
+	f.transform(a)
+	f.transform(b)
+	for i := range a {
+		a[i] = b[i] * cmplx.Conj(a[i])
+	}
+	f.inverse(a)
+	want := energy(pattern)
+	have := energy(x[:min(len(x), len(pattern))])
+	for i := 0; i <= limit && i < len(x); i++ {
+		// What has next to no sound in it is not like anything.
+		if l := real(a[i]) / math.Sqrt(want*max(have, 1e-6*want)+tiny); l > like {
+			at, like = i, l
+		}
+		gone, come := sample(x, i), sample(x, i+len(pattern))
+		have += come*come - gone*gone
+	}
+	return at, like
+}

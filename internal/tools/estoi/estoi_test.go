@@ -305,3 +305,20 @@ func TestFFT(t *testing.T) {
 		}
 	}
 }
+
+func TestFind(t *testing.T) {
+	x := speech(t, "speech-a.ogg")
+	pattern := x[2*Rate : 3*Rate]
+	if at, like := Find(pattern, scaled(x, 0.3), 5*Rate); at != 2*Rate || like < 0.999 {
+		t.Errorf("found at %d, %.3f alike", at, like)
+	}
+	if at, like := Find(pattern, noisy(x, 10, 1), 5*Rate); at != 2*Rate || like < 0.9 {
+		t.Errorf("in noise found at %d, %.3f alike", at, like)
+	}
+	if _, like := Find(pattern, speech(t, "speech-b.ogg"), 5*Rate); like > 0.4 {
+		t.Errorf("other speech is %.3f alike", like)
+	}
+	if _, like := Find(pattern, make([]float64, 6*Rate), 5*Rate); like != 0 {
+		t.Errorf("silence is %.3f alike", like)
+	}
+}
