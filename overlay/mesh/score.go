@@ -2,5 +2,181 @@
 
 package mesh
 
-// deliveryScore says how well messages arrive that were given to a neighbour.
-type deliveryScore struct{}
+import (
+	"math"
+	"slices"
+	"time"
+)
+
+// deliveryScore is what the router keeps of a neighbour: how well messages
+// arrive that were given to it, how quickly it takes them, and how many it
+// may still bring.
+//
+// Messages with a lock and those without are counted apart, and the worse of
+// the two counts: without a lock, a liar can answer in the target's place, and
+// must not wash itself clean of rings it drops.
+type deliveryScore struct {
+	locked, open tally
+	// shift is by how much the share of what this neighbour brought that was
+	// proved differs from startWorth (see worth).
+	shift    float32
+	ackTime  float32 // smoothed seconds until a hop ACK; 0 = none seen
+	waiting  uint8   // messages given to it without an ACK yet
+	judged   uint8   // outcomes counted, up to 255
+	in, back tokens  // what it brings: messages, replies
+}
+
+// tally is a decaying count of outcomes.
+type tally struct{ good, all float32 }
+
+const (
+	// scoreWindow is how many outcomes a tally remembers: enough to tell 90 %
+	// from 50 %, few enough that a node which begins to drop is seen in tens
+	// of messages.
+	scoreWindow = 32
+	// A neighbour without history counts as one of which priorGood of
+	// priorAll messages arrived: better than a doubtful one, and three lost
+	// messages halve it.
+	priorGood, priorAll = 1.5, 2
+	// refusalWeight: refusing costs the sender a round trip, not the message,
+	// and near a target honest nodes refuse all but the first copy.
+	refusalWeight = 0.25
+	// startWorth and worthStep: a source's worth begins in the middle and
+	// follows about its last 16 messages.
+	startWorth, worthStep = 0.5, 1.0 / 16
+	// ackStep smooths hop ACK times as TCP smooths round trips (RFC 6298 §2.3).
+	ackStep = 1.0 / 8
+	// demoteAfter outcomes, a neighbour under half the median is taken only
+	// when nobody else makes progress.
+	demoteAfter = 4
+	// badAfter outcomes, it is worth replacing (bad).
+	badAfter = 20
+)
+
+func (c *tally) add(weight float32, good bool) {
+	keep := 1 - weight/scoreWindow
+	c.good *= keep
+	c.all = c.all*keep + weight
+	if good {
+		c.good += weight
+	}
+}
+
+func (c *tally) value() float32 { return (c.good + priorGood) / (c.all + priorAll) }
+
+func (s *deliveryScore) add(locked bool, weight float32, good bool) {
+	if locked {
+		s.locked.add(weight, good)
+	} else {
+		s.open.add(weight, good)
+	}
+	if s.judged < math.MaxUint8 {
+		s.judged++
+	}
+}
+
+// value estimates the share of messages that arrive, 0 to 1.
+func (s *deliveryScore) value() float32 { return min(s.locked.value(), s.open.value()) }
+
+// worth is the share of what this neighbour brought that was proved. Its
+// messages weigh that much when they are lost behind somebody else: who sends
+// what can't be delivered, to blacken a third node, loses its voice.
+func (s *deliveryScore) worth() float32 { return startWorth + s.shift }
+
+// brought counts the outcome of a message that this neighbour brought.
+func (s *deliveryScore) brought(proved bool) {
+	v := float32(-startWorth)
+	if proved {
+		v = 1 - startWorth
+	}
+	s.shift += (v - s.shift) * worthStep
+}
+
+func (s *deliveryScore) acked(after time.Duration) {
+	v := float32(after.Seconds())
+	if s.ackTime == 0 {
+		s.ackTime = v
+	} else {
+		s.ackTime += (v - s.ackTime) * ackStep
+	}
+}
+
+const (
+	// unknownRTT stands for a round trip not measured yet: a slow one, as an
+	// early timeout costs a needless detour.
+	unknownRTT = 300 * time.Millisecond
+	// maxTimeout bounds what a neighbour that delays its ACKs can make of its
+	// timeout.
+	maxTimeout = time.Second
+)
+
+// roundTrip is how long n takes to answer: its link's round trip or, when that
+// is longer, what its ACKs take, for a node can be slow on a fast link.
+func (n *neighbour) roundTrip() time.Duration {
+	ack := time.Duration(n.score.ackTime * float32(time.Second))
+	if rtt := max(n.rtt, ack); rtt > 0 {
+		return rtt
+	}
+	return unknownRTT
+}
+
+// timeout is how long to wait for n's hop ACK.
+func (n *neighbour) timeout() time.Duration {
+	return min(n.roundTrip()*3/2+30*time.Millisecond, maxTimeout)
+}
+
+// standard is what the scores and round trips of a table are held against. It
+// is renewed now and then: a median of 75 links costs more than a hop.
+type standard struct {
+	until   time.Duration
+	bar     float32 // half the median score; 0 = too little known
+	typical float32 // median one-way time, seconds
+	depth   int     // bits shared with the last sibling: about log2(n) − 3
+}
+
+const (
+	// standardLife is how long the medians hold.
+	standardLife = 5 * time.Second
+	// minJudged neighbours make a median.
+	minJudged = 4
+)
+
+func (s *standard) renew(now time.Duration, list []*neighbour, own *ID) {
+	if now < s.until {
+		return
+	}
+	var scores, trips [maxMedian]float32
+	ns, nt := 0, 0
+	for _, n := range list {
+		if n.score.judged >= demoteAfter && ns < maxMedian {
+			scores[ns] = n.score.value()
+			ns++
+		}
+		if nt < maxMedian {
+			trips[nt] = float32(n.roundTrip().Seconds()) / 2
+			nt++
+		}
+	}
+	slices.Sort(scores[:ns])
+	slices.Sort(trips[:nt])
+	s.until, s.bar, s.typical = now+standardLife, 0, trips[nt/2]
+	if len(list) > 0 {
+		s.depth = prefixLen(own, &list[min(len(list), siblings)-1].id)
+	}
+	if ns >= minJudged {
+		s.bar = scores[ns/2] / 2
+	}
+}
+
+// maxMedian bounds the sample of a median, above any table's size.
+const maxMedian = 128
+
+func (s *standard) demoted(n *neighbour) bool {
+	return n.score.judged >= demoteAfter && n.score.value() < s.bar
+}
+
+// bad reports whether n loses so much of what it is given that another link
+// should take its place.
+func (r *router) bad(n *neighbour) bool {
+	return n.score.judged >= badAfter && n.score.value() < r.standard.bar
+}

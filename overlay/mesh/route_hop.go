@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: AGPL-3.0-only OR LicenseRef-P2POS-Commercial
+
+package mesh
+
+import "time"
+
+const (
+	// maxDetours bounds how many neighbours may be silent or stuck before a
+	// node gives a copy back: with half of all nodes dead, 1 − 0.5⁷ of the
+	// hops find a way.
+	maxDetours = 6
+	// lossCost is what a lost message costs in seconds: what the origin waits
+	// until it sends more copies, and they travel. It weighs scores against
+	// round trips.
+	lossCost = 1.0
+	// exploring: one copy in this many of those beyond a message's first may
+	// go through a demoted neighbour, so that who mends its ways is seen.
+	exploring = 16
+)
+
+// rank orders neighbours as next hops: by tier, then by the bits they share
+// with the key, then by cost. Trading bits against cost made messages arrive
+// 1 % sooner and be lost in 2 % more cases among black holes.
+type rank struct {
+	tier uint8
+	bits int
+	cost float32
+}
+
+// The tiers. Those that don't make progress are for exact messages alone:
+// around a hole that dead nodes left. An origin that is itself among the
+// nearest also gives its other copies to them.
+const (
+	tierNear uint8 = iota
+	tierNearDemoted
+	tierFar
+	tierFarDemoted
+)
+
+// choose returns the best neighbour to give a copy to, nil when none is left.
+func (r *router) choose(now time.Duration, t *trail, l *leg) *neighbour {
+	key, exact := &t.head.key, t.head.exact()
+	r.standard.renew(now, r.c.table.list, &r.c.id)
+	explore := t.own && l.nth > 0 && r.c.rng.IntN(exploring) == 0
+	var best *neighbour
+	var bestRank rank
+	for _, n := range r.c.table.list {
+		if n.id == *key && exact {
+			if n.score.waiting < maxWaiting && t.tryOf(&n.id) < 0 && !t.broughtBy(n) {
+				return n
+			}
+			continue
+		}
+		if n.spare || n.leaf() || n.score.waiting >= maxWaiting {
+			continue
+		}
+		var k rank
+		if !nearer(key, &n.id, &r.c.id) {
+			if !exact && !t.own {
+				continue
+			}
+			k.tier = tierFar
+		}
+		if !explore && r.standard.demoted(n) {
+			k.tier++
+		}
+		k.bits, k.cost = prefixLen(key, &n.id), r.cost(n)
+		if best != nil && !k.before(&bestRank) {
+			continue
+		}
+		if l.seen.has(fingerprint(&t.trace, &n.id)) || t.tryOf(&n.id) >= 0 || t.broughtBy(n) {
+			continue
+		}
+		best, bestRank = n, k
+	}
+	return best
+}
+
+func (k *rank) before(o *rank) bool {
+	switch {
+	case k.tier != o.tier:
+		return k.tier < o.tier
+	case k.bits != o.bits:
+		return k.bits > o.bits
+	}
+	return k.cost < o.cost
+}
+
+// cost is what giving a message to n takes, in seconds.
+func (r *router) cost(n *neighbour) float32 {
+	return float32(n.roundTrip().Seconds())/2 + (1-n.score.value())*lossCost
+}
+
+func (t *trail) broughtBy(n *neighbour) bool {
+	for i := range t.backs {
+		if t.backs[i].n.id == n.id {
+			return true
+		}
+	}
+	return false
+}
+
+// step gives a leg's message to the next best neighbour; false when there is
+// none left or it has had its share.
+func (r *router) step(now time.Duration, t *trail, i int) bool {
+	l := &t.legs[i]
+	l.cur = -1
+	most := hopTries
+	if t.own {
+		most = ownTries
+	}
+	if len(t.tries) >= most || l.detours > maxDetours || l.seen.full() || l.hops >= maxHops {
+		return false
+	}
+	n := r.choose(now, t, l)
+	if t.own && t.route == 0 && r.takesOwn(t, n) {
+		r.deliver(t, 0, r.c.id)
+		return true
+	}
+	if n == nil {
+		return false
+	}
+	l.seen.add(fingerprint(&t.trace, &n.id))
+	l.cur = int8(len(t.tries))
+	t.tries = append(t.tries, given{to: n, sent: now, leg: uint8(i)})
+	n.score.waiting++
+	r.setTimer(now+n.timeout(), t, timeAck, int(l.cur))
+	r.c.out.push(n.id, appendRoute(make([]byte, 0, routeSize(&l.seen, t.tail)), l.nth, l.hops+1, &l.seen, t.tail))
+	return true
+}
+
+// takesOwn reports whether this node is one of those nearest to the key of its
+// own message, so that a copy ends here. Who looks for others wants others.
+func (r *router) takesOwn(t *trail, n *neighbour) bool {
+	return !t.head.exact() && t.head.kind != Find && !r.c.self.Leaf && (n == nil || !nearer(&t.head.key, &n.id, &r.c.id))
+}

@@ -1,0 +1,286 @@
+// SPDX-License-Identifier: AGPL-3.0-only OR LicenseRef-P2POS-Commercial
+
+package mesh
+
+import "time"
+
+const (
+	// life is how long a node remembers a message: to refuse its other copies
+	// and to know the way back. 31 tries of the longest timeout would take
+	// longer, but routes after a mass failure took 3 s (p99).
+	life = 10 * time.Second
+	// maxLife: proved replies renew the memory, at most for this long; people
+	// let it ring for a minute or two.
+	maxLife = 3 * time.Minute
+	// maxTrails bounds the messages remembered. One neighbour can bring
+	// bringRate's burst and ten seconds of its rate in a life, 228, so nine of
+	// them have to conspire; what is above is refused, nothing is forgotten
+	// for it.
+	maxTrails = 2048
+	// maxHeld bounds the bytes of the bodies kept for a second try; at 3 KB a
+	// ring, 340 of them. From half of it on, copies beyond the first three
+	// are refused: they are the ones most likely needless.
+	maxHeld = 1 << 20
+	// maxOwn bounds this node's own messages on their way.
+	maxOwn = 512
+	// maxBacks bounds the ways back kept: as many as there are copies.
+	maxBacks = maxCopies
+	// hopTries bounds how many neighbours a node gives one message: a first
+	// try, six detours, and as many who refused because another copy had come
+	// by. ownTries: the origin gives all copies.
+	hopTries = 12
+	ownTries = 3 * maxCopies
+	// maxAccepts: a node that found no way for a copy takes another later,
+	// lest a liar block it by a copy whose visited set bars every way.
+	maxAccepts = 3
+	// keepTrails and keepTimers is the room an idle router keeps.
+	keepTrails = 4
+	keepTimers = 64
+)
+
+// trail is what a node remembers of a message.
+type trail struct {
+	trace Trace
+	head  head
+	tail  []byte // head and body, never changed: messages under way share it
+	gen   uint32 // counts uses of this struct, so that old timers are known
+
+	born, end time.Duration
+	judged    bool
+
+	legs  []leg
+	tries []given
+	backs []back // who brought it: the first copy's bringer, then others
+
+	own      bool // this node is the origin
+	direct   bool // own, and the first copy goes straight to its target
+	answered bool // own: an Answered event was made
+	request  uint32
+
+	route    Route // not zero: delivered here
+	stuck    bool  // no way found, and said so
+	accepts  uint8 // copies taken after being stuck
+	proved   bool  // a reply with the secret came, or any when there is no lock
+	secret   [secretLen]byte
+	secretN  uint8
+	sent     uint8  // replies of this node
+	numbered uint32 // replies passed, by number
+}
+
+// leg is one copy's way through this node.
+type leg struct {
+	nth, hops uint8 // as it came
+	came      uint8 // visited nodes when it came
+	detours   uint8
+	cur       int8 // index of the try that has it now, -1 none
+	seen      visited
+}
+
+// given is a neighbour that was given the message.
+type given struct {
+	to       *neighbour
+	sent     time.Duration
+	numbered uint32 // replies that came from it
+	leg      uint8
+	state    givenState
+	proved   bool
+}
+
+type givenState uint8
+
+const (
+	givenWaiting givenState = iota // no ACK yet
+	givenTaken                     // acknowledged
+	givenRefused
+	givenSilent // no ACK in time
+)
+
+// back is a neighbour that brought the message; told it the secret already.
+type back struct {
+	n    *neighbour
+	told bool
+}
+
+func (r *router) newTrail(now time.Duration, trace Trace, tail []byte) *trail {
+	var t *trail
+	if n := len(r.free); n > 0 {
+		t, r.free = r.free[n-1], r.free[:n-1]
+	} else {
+		t = &trail{}
+	}
+	t.trace, t.tail, t.born, t.end = trace, tail, now, now+life
+	t.head.set(tail)
+	if r.trails == nil {
+		r.trails = make(map[Trace]*trail)
+	}
+	r.trails[trace] = t
+	r.held += len(tail)
+	return t
+}
+
+// drop forgets t, which is not to be used any more.
+func (r *router) drop(t *trail) {
+	for i := range t.tries {
+		r.settle(&t.tries[i], givenRefused)
+	}
+	delete(r.trails, t.trace)
+	if t.route != 0 {
+		delete(r.routes, t.route)
+	}
+	if t.own {
+		r.own--
+	}
+	r.held -= len(t.tail)
+	clear(t.tries) // the pointers in them
+	clear(t.backs)
+	*t = trail{gen: t.gen + 1, legs: t.legs[:0], tries: t.tries[:0], backs: t.backs[:0]}
+	if len(r.free) < keepTrails {
+		r.free = append(r.free, t)
+	}
+}
+
+// settle ends the wait for a try's ACK.
+func (r *router) settle(a *given, s givenState) {
+	if a.state == givenWaiting {
+		a.to.score.waiting--
+	}
+	a.state = s
+}
+
+// tryOf returns the index of the try given to a neighbour, -1 without.
+func (t *trail) tryOf(id *ID) int {
+	for i := range t.tries {
+		if t.tries[i].to.id == *id {
+			return i
+		}
+	}
+	return -1
+}
+
+// addBack remembers one more way back.
+func (t *trail) addBack(n *neighbour) *back {
+	for i := range t.backs {
+		if t.backs[i].n.id == n.id {
+			return &t.backs[i]
+		}
+	}
+	if len(t.backs) == maxBacks {
+		return nil
+	}
+	t.backs = append(t.backs, back{n: n})
+	return &t.backs[len(t.backs)-1]
+}
+
+// extend renews the memory of a message whose replies are wanted.
+func (t *trail) extend(now time.Duration) {
+	t.end = max(t.end, min(now+life, t.born+maxLife))
+}
+
+// judge counts how the tries of a message went.
+func (r *router) judge(t *trail) {
+	if t.judged {
+		return
+	}
+	t.judged = true
+	weight, taken := r.weight(t), false
+	for i := range t.tries {
+		a := &t.tries[i]
+		switch {
+		case a.proved: // counted when it was
+			taken = true
+		case a.state != givenRefused:
+			a.to.score.add(t.head.locked(), weight, false)
+			taken = true
+		case t.proved: // somebody else had a way
+			a.to.score.add(t.head.locked(), weight*refusalWeight, false)
+		}
+	}
+	if !t.own && taken {
+		t.backs[0].n.score.brought(t.proved)
+	}
+}
+
+// weight is what the outcome of a message counts.
+func (r *router) weight(t *trail) float32 {
+	if t.own {
+		return 1
+	}
+	return t.backs[0].n.score.worth()
+}
+
+// A timer of a trail. Those whose reason has gone are skipped.
+type timer struct {
+	at   time.Duration
+	t    *trail
+	gen  uint32
+	what timerKind
+	try  uint8
+}
+
+type timerKind uint8
+
+const (
+	timeAck  timerKind = iota // a try's ACK is due
+	timeMore                  // more copies are
+	timeEnd                   // the trail's end, or its judgement
+)
+
+func (x *timer) live() bool {
+	return x.gen == x.t.gen && (x.what != timeAck || x.t.tries[x.try].state == givenWaiting)
+}
+
+// timers is a binary heap, earliest first.
+type timers []timer
+
+func (h *timers) push(x timer) {
+	*h = append(*h, x)
+	s := *h
+	for i := len(s) - 1; i > 0; {
+		up := (i - 1) / 2
+		if s[up].at <= s[i].at {
+			return
+		}
+		s[up], s[i] = s[i], s[up]
+		i = up
+	}
+}
+
+func (h *timers) pop() timer {
+	s := *h
+	top, last := s[0], len(s)-1
+	s[0], s[last] = s[last], timer{}
+	s = s[:last]
+	for i := 0; ; {
+		next := 2*i + 1
+		if next >= last {
+			break
+		}
+		if next+1 < last && s[next+1].at < s[next].at {
+			next++
+		}
+		if s[i].at <= s[next].at {
+			break
+		}
+		s[i], s[next] = s[next], s[i]
+		i = next
+	}
+	if *h = s; last == 0 && cap(s) > keepTimers {
+		*h = nil
+	}
+	return top
+}
+
+func (r *router) setTimer(at time.Duration, t *trail, what timerKind, try int) {
+	r.timers.push(timer{at: at, t: t, gen: t.gen, what: what, try: uint8(try)})
+}
+
+// next returns the earliest timer that still means something.
+func (r *router) next() (timer, bool) {
+	for len(r.timers) > 0 {
+		if r.timers[0].live() {
+			return r.timers[0], true
+		}
+		r.timers.pop()
+	}
+	return timer{}, false
+}
