@@ -96,6 +96,7 @@ var purity = house.Purity{
 		"media/ogg/tape.go":         "records beside a call: its lock and clock",
 		"media/voice/copy.go":       "moves sound in real time",
 		"nat/interfaces.go":         "asks the system for its addresses",
+		"nat/watch*.go":             "listens to the system's news of its network",
 		"nat/portmap/client.go":     "opens and closes the client's goroutine; logger",
 		"nat/portmap/config.go":     "carries the logger",
 		"nat/portmap/exchange.go":   "one question and answer with a router over UDP",

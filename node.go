@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/p2pos/p2pos/identity"
+	"github.com/p2pos/p2pos/nat"
 	"github.com/p2pos/p2pos/overlay"
 	"github.com/p2pos/p2pos/session"
 )
@@ -26,7 +27,8 @@ type Node struct {
 	hub *session.Hub
 	ov  *overlay.Overlay
 
-	ports *portMapper // nil = the router is left alone
+	ports *portMapper   // nil = the router is left alone
+	moved chan struct{} // capacity 1, dropped when full: the network is another one
 
 	events feed[Event]
 	calls  feed[*Call]
@@ -88,6 +90,7 @@ func newNode(cfg Config, conns []net.PacketConn, open opener) (*Node, error) {
 		known:   make(map[identity.ID]overlay.Target),
 		first:   make(chan struct{}),
 		tried:   make(chan struct{}),
+		moved:   make(chan struct{}, 1),
 	}
 	if n.log == nil {
 		n.log = slog.New(slog.DiscardHandler)
@@ -120,6 +123,9 @@ func newNode(cfg Config, conns []net.PacketConn, open opener) (*Node, error) {
 	}
 	if !cfg.NoPortMap && cfg.PacketConn == nil {
 		n.ports = mapPorts(n.ov, conns, dev.Reset(), n.log)
+	}
+	if watchable(conns) {
+		n.wg.Go(func() { nat.Watch(n.ctx, n.networkChanged) })
 	}
 	return n, nil
 }

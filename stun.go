@@ -7,7 +7,8 @@ import (
 	"time"
 )
 
-// findServers looks up Config.STUN, and again while none was found.
+// findServers looks up Config.STUN: again while none is found, and in another
+// network, which may know others by these names.
 func (n *Node) findServers() {
 	for wait := retryFirst; ; wait = min(2*wait, retryMost) {
 		var list []netip.AddrPort
@@ -20,10 +21,14 @@ func (n *Node) findServers() {
 		}
 		if len(list) > 0 {
 			n.ov.SetServers(list)
-			return
+		}
+		again := time.After(wait)
+		if len(list) > 0 {
+			again, wait = nil, retryFirst/2
 		}
 		select {
-		case <-time.After(wait):
+		case <-again:
+		case <-n.moved:
 		case <-n.ctx.Done():
 			return
 		}

@@ -164,6 +164,33 @@ func (p *Paths) SocketDown(now time.Time, local int) {
 	p.send()
 }
 
+// NetworkChanged tells that this machine's way to the network is another one:
+// every path is checked at once, the one in use as if it had fallen silent and with
+// USE-CANDIDATE, since the peer may have to follow us to an address it doesn't know.
+func (p *Paths) NetworkChanged(now time.Time) {
+	p.tick(now)
+	for _, e := range p.list {
+		e.reflexive = netip.AddrPort{} // tell it again
+		e.fails = 0
+		switch {
+		case e == p.primary:
+		case e.state == Valid:
+			p.begin(e, alive, aliveTries)
+		case !e.check.running:
+			p.open(e)
+		}
+	}
+	if e := p.primary; e != nil && p.theirMAC != nil {
+		e.check.running = false // its answer may be to the old address
+		p.begun(true)
+		if !e.nominate {
+			e.nominate = true
+			p.nom.stamp(p.now, &e.check.base, p.theirMAC)
+		}
+	}
+	p.send()
+}
+
 // Heard tells that genuine traffic other than probes came over path.
 func (p *Paths) Heard(now time.Time, path sock.Path) {
 	p.tick(now)

@@ -33,6 +33,7 @@ type core struct {
 	obs     observer
 	gate    gateway
 	servers servers
+	sharing sharing
 	whys    map[identity.ID]string // see Why
 	budget  *nat.Budget            // of all punches
 }
@@ -60,6 +61,7 @@ func (c *core) Advance(now time.Time) {
 	c.obs.class.Advance(now)
 	c.obs.vantage.Advance(now)
 	c.advanceServer(now)
+	c.advanceSharing(now)
 	for _, p := range slices.Clone(c.order) {
 		s := &p.state
 		if s.media {
@@ -105,6 +107,7 @@ func (c *core) Deadline() time.Time {
 	d = earlier(d, c.obs.class.Deadline())
 	d = earlier(d, c.obs.vantage.Deadline())
 	d = earlier(d, c.servers.deadline())
+	d = earlier(d, c.sharing.due)
 	for _, p := range c.order {
 		s := &p.state
 		if s.paths != nil {
@@ -172,6 +175,7 @@ func (c *core) drainPaths(now time.Time, p *Peer) {
 			c.unused(p, e.Path.Local)
 		case nat.Reflexive:
 			c.seenAt(p, e.Local, e.Addr)
+			c.shareSoon(now)
 			c.sighted(now, p, e.Path, e.Addr)
 		case nat.Up:
 			s.down, s.lost = time.Time{}, false

@@ -64,11 +64,7 @@ func (c *core) setMappings(now time.Time, list []Mapping) {
 	}
 	c.gate.mappings = list
 	c.tellSecond()
-	for _, p := range c.order {
-		if p.state.linked && p.state.shared { // whom our addresses were told
-			c.share(p)
-		}
-	}
+	c.shareSoon(now)
 	if n := c.o.nat.Load(); n != nil { // else the first verdict will tell
 		c.tellNAT(n.Behaviour, c.obs.class.Evidence())
 	}

@@ -41,9 +41,11 @@ type servers struct {
 // addresses. It replaces those named before.
 func (o *Overlay) SetServers(list []netip.AddrPort) {
 	o.loop.Do(o.ctx, func(now time.Time) {
-		s := &o.core.servers
-		o.core.endServer()
-		*s = servers{list: slices.Clone(list[:min(len(list), maxServers)]), full: true, again: now}
+		list = list[:min(len(list), maxServers)]
+		if s := &o.core.servers; !slices.Equal(list, s.list) {
+			o.core.endServer()
+			*s = servers{list: slices.Clone(list), full: true, again: now}
+		}
 	})
 }
 

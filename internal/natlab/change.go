@@ -66,6 +66,46 @@ func (s *Site) ChangeAddress() netip.Addr {
 	return s.Addr()
 }
 
+// ChangeAddress gives a host behind a NAT another address in its LAN, as a
+// computer that joins its network anew may get. Its interface is down meanwhile,
+// for as long as that takes. It returns what Addr does then.
+func (h *Host) ChangeAddress() netip.Addr {
+	l := h.site.lab
+	l.t.Helper()
+	if !h.addr.IsValid() {
+		l.t.Fatalf("natlab: %q has no LAN", h.name)
+	}
+	if h.site.hosts == maxHosts {
+		l.t.Fatalf("natlab: more than %d addresses at a site", maxHosts)
+	}
+	h.addr = inside(h.site.n, firstHost+h.site.hosts)
+	h.site.hosts++
+	l.must(h.ns.ip(
+		"link set eth0 down", "addr flush dev eth0 scope global", "link set eth0 up",
+		"addr add "+h.addr.String()+"/24 dev eth0",
+		"route add default via "+inside(h.site.n, 1).String()))
+	if h.six.IsValid() {
+		l.must(h.ns.ip("addr add "+h.six.String()+"/64 dev eth0 nodad", "route add ::/0 via "+six(h.site.n, 1, 1).String()))
+	}
+	l.running(h.ns, "eth0")
+	return h.addr
+}
+
+// Unplug takes a host's interface down, or up again with the routes it had.
+func (h *Host) Unplug(out bool) {
+	l := h.site.lab
+	l.t.Helper()
+	if !h.addr.IsValid() {
+		l.t.Fatalf("natlab: %q has no LAN", h.name)
+	}
+	if out {
+		l.must(h.ns.ip("link set eth0 down"))
+		return
+	}
+	l.must(h.ns.ip("link set eth0 up", "route replace default via "+inside(h.site.n, 1).String()))
+	l.running(h.ns, "eth0")
+}
+
 // Mappings returns how many mappings the NAT next to the Internet holds: UDP
 // and TCP ones of a box, all conntrack entries of a kernel, refused ones
 // excepted. A public host has none.

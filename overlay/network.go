@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: AGPL-3.0-only OR LicenseRef-P2POS-Commercial
+
+package overlay
+
+import (
+	"net/netip"
+	"slices"
+	"time"
+)
+
+const (
+	// shareFirst after something changed, what the router and neighbours say
+	// by then goes along; shareEvery at most, whatever changes.
+	shareFirst = 300 * time.Millisecond
+	shareEvery = 2 * time.Second
+)
+
+// sharing tells session peers this node's addresses when they have changed. It
+// is part of the core and owned by the loop.
+type sharing struct {
+	due  time.Time // zero = nothing new
+	last time.Time
+	told []netip.AddrPort
+}
+
+// NetworkChanged tells that this machine's addresses, or its way to the network,
+// have become other ones: all paths are checked at once, what was known of NATs
+// is forgotten, and peers with a session hear of the new addresses.
+func (o *Overlay) NetworkChanged() {
+	o.loop.Do(o.ctx, func(now time.Time) { o.core.networkChanged(now) })
+}
+
+func (c *core) networkChanged(now time.Time) {
+	c.obs.class.NetworkChanged(now)
+	c.tellHosts(now)
+	for _, m := range c.gate.mappings {
+		if m.Outside.Addr().Is4() { // it stands until the router says otherwise
+			c.obs.class.SetGateway(now, c.gate.outside)
+		}
+	}
+	c.o.nat.Store(nil)
+	c.endServer()
+	if s := &c.servers; len(s.list) > 0 {
+		s.full, s.tried, s.seen, s.again = true, 0, outside{}, now
+	}
+	for _, p := range c.order {
+		p.state.outside = [2]outside{}
+		if p.state.paths != nil {
+			p.state.paths.NetworkChanged(now)
+		}
+	}
+	c.shareSoon(now)
+	c.o.log.Info("network changed", "peers", len(c.order))
+}
+
+// shareSoon tells session peers our addresses, if they are other ones by then.
+func (c *core) shareSoon(now time.Time) {
+	s := &c.sharing
+	at := now.Add(shareFirst)
+	if next := s.last.Add(shareEvery); next.After(at) {
+		at = next
+	}
+	s.due = earlier(s.due, at)
+}
+
+func (c *core) advanceSharing(now time.Time) {
+	s := &c.sharing
+	if s.due.IsZero() || now.Before(s.due) {
+		return
+	}
+	s.due, s.last = time.Time{}, now
+	addrs := c.addresses()
+	if slices.Equal(addrs, s.told) {
+		return
+	}
+	s.told = addrs
+	for _, p := range c.order {
+		if p.state.linked && p.state.shared {
+			c.share(p)
+		}
+	}
+}
