@@ -4,6 +4,7 @@ package identity
 
 import (
 	"bytes"
+	"crypto/ed25519"
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/binary"
@@ -162,9 +163,9 @@ func CheckKnock(b []byte, inbox RecordInfo) int {
 	return zeroBits(workHash(inbox.Subkey, b[:knockWorkAt]), binary.BigEndian.Uint64(b[knockWorkAt:]))
 }
 
-// OpenKnock opens a knock that was sealed to device d's inbox and verifies who
-// sent it. The proof of work is the holder's business and not checked again.
-// Errors are ErrRecord, and ErrExpired for the caller's certificate.
+// OpenKnock opens a knock that was sealed to device d's inbox and verifies its
+// proof of work, for holders may lie, and who sent it. Errors are ErrRecord,
+// and ErrExpired for the caller's certificate.
 func OpenKnock(d *Device, b []byte, now time.Time) (Knock, error) {
 	info, err := PeekKnock(b)
 	if err != nil {
@@ -175,6 +176,11 @@ func OpenKnock(d *Device, b []byte, now time.Time) (Knock, error) {
 	}
 	if info.Key != InboxKey(d.id, info.Epoch) {
 		return Knock{}, fmt.Errorf("%w: knock at another's inbox", ErrRecord)
+	}
+	device := d.key.Public().(ed25519.PublicKey)
+	subkey := blindPrivate(d.key, blindFactor(blindInboxSubkey, device, Secret{}, info.Epoch)).pub
+	if CheckKnock(b, RecordInfo{Key: info.Key, Slot: info.Slot, Epoch: info.Epoch, Subkey: subkey[:]}) < KnockWork {
+		return Knock{}, fmt.Errorf("%w: knock without work", ErrRecord)
 	}
 	plain, err := Unseal(inboxSecret(d, info.Epoch), append([]byte(knockContext), b[:knockHead]...), b[knockHead:knockWorkAt])
 	if err != nil {
