@@ -30,6 +30,9 @@ const nearGoal = -1
 const (
 	// maxCandidates bounds what is kept of the answers to FIND: two of them.
 	maxCandidates = 32
+	// nearTries links towards our own place are made at a time: each brings
+	// news of nodes that are nearer.
+	nearTries = 3
 	// candidateLife: nodes leave, buckets fill.
 	candidateLife = 30 * time.Second
 )
@@ -158,7 +161,7 @@ func (f *filler) choose(at time.Duration) (candidate, bool) {
 				i--
 				continue
 			}
-			if c.goal != nearGoal && f.c.table.links+len(f.tries) >= f.c.farLimit() || c.via.busy > at || !f.c.diverse(c.id, 0, c.via.id) {
+			if c.goal == nearGoal && f.trying(nearGoal) >= nearTries || c.goal != nearGoal && f.c.table.links+len(f.tries) >= f.c.farLimit() || c.via.busy > at || !f.c.diverse(c.id, 0, c.via.id) {
 				continue
 			}
 			if best < 0 || f.before(c, &f.cands[best]) {

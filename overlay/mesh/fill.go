@@ -16,6 +16,8 @@ type filler struct {
 	quiet     time.Duration // a newly started node makes only its first links before
 	round     time.Duration // the next look at everything
 	begun     time.Duration // when this round began
+	judge     bool          // a round began: is a neighbour worth replacing?
+	wander    int           // questions left for those a little farther off
 	hurry     time.Duration // until then after a mass failure: work faster
 	settleAt  time.Duration // never = nothing to settle
 	wake      time.Duration
@@ -61,9 +63,12 @@ const (
 	// A neighbour that has passed on less than calm introductions of late sees
 	// no rush; at crowded the jitter is full: a dozen joins within half a minute.
 	calm, crowded = 32, 255
-	// nearWidth of the nearest nodes are asked in each round, and joinWidth
-	// while a node looks for its place.
-	nearWidth, joinWidth = 3, 5
+	// nearWidth of the nearest nodes are asked for nodes near us in each round,
+	// joinWidth while a node looks for its place, and beside them wanderers of
+	// the nearest aroundUs: a link that needs to be carried needs a neighbour
+	// that can, which need not be one of the nearest.
+	nearWidth, joinWidth = 2, 5
+	wanderers, aroundUs  = 2, 16
 	// joinTime is how long a node counts as newly started.
 	joinTime = 3 * time.Minute
 	// A bucket that stays short is asked for after farFirst, then twice as
@@ -121,6 +126,9 @@ func (f *filler) run(now time.Time) {
 		return
 	}
 	f.questions = slices.DeleteFunc(f.questions, func(q question) bool { return q.until <= at || q.to.gone })
+	if f.cands = slices.DeleteFunc(f.cands, func(c candidate) bool { return c.until <= at }); len(f.cands) == 0 {
+		f.cands = nil
+	}
 	for {
 		t, ok := f.expired(at)
 		if !ok {
@@ -149,6 +157,8 @@ func (f *filler) run(now time.Time) {
 func (f *filler) startRound(now time.Time) {
 	at := f.c.since(now)
 	f.begun = at
+	f.wander = wanderers
+	f.judge = true
 	f.round = at + roundTime*9/10 + time.Duration(f.c.rng.Int64N(int64(roundTime/5)))
 	f.settleAt = min(f.settleAt, at+settleDelay)
 	f.improve(now)
@@ -192,19 +202,9 @@ func (f *filler) ask(now time.Time) {
 	if !f.born || at < f.quiet && f.c.table.links >= usable {
 		return
 	}
-	width := nearWidth
-	if at < joinTime || at < f.hurry {
-		width = joinWidth
-	}
-	var room [joinWidth]*neighbour
-	for _, n := range f.c.table.nearest(room[:0], f.c.id, width, (*neighbour).mute) {
-		if n.asked > 0 && n.asked >= f.begun || n.busy > at {
-			continue
-		}
-		if !f.question(now, question{to: n, goal: nearGoal}) {
-			f.blocked = true
-			return
-		}
+	if !f.askNear(now) {
+		f.blocked = true
+		return
 	}
 	if f.c.self.Leaf || f.c.table.full < f.c.table.siblings {
 		return
@@ -227,6 +227,33 @@ func (f *filler) ask(now time.Time) {
 		g.next = at + min(farLast, farFirst<<min(g.tries, 16))
 		g.tries = min(g.tries+1, 200)
 	}
+}
+
+// askNear asks those near us for nodes that are nearer still. It returns false
+// when some of that must wait.
+func (f *filler) askNear(now time.Time) bool {
+	at := f.c.since(now)
+	width := nearWidth
+	if at < joinTime || at < f.hurry {
+		width = joinWidth
+	}
+	var room [aroundUs]*neighbour
+	near := f.c.table.nearest(room[:0], f.c.id, aroundUs, (*neighbour).mute)
+	for i, n := range near {
+		if i >= width && (f.wander == 0 || n.relayed || f.c.rng.IntN(len(near)-i) >= f.wander) {
+			continue
+		}
+		if n.asked > 0 && n.asked >= f.begun || n.busy > at {
+			continue
+		}
+		if !f.question(now, question{to: n, goal: nearGoal}) {
+			return false
+		}
+		if i >= width {
+			f.wander--
+		}
+	}
+	return true
 }
 
 // short reports whether a bucket has room for links of our own wanting.
@@ -368,6 +395,9 @@ func (f *filler) schedule(at time.Duration) {
 	next := min(f.round, f.settleAt, f.suitor.next())
 	for _, q := range f.questions {
 		next = min(next, q.until)
+	}
+	for i := range f.cands {
+		next = min(next, f.cands[i].until)
 	}
 	if f.quiet > at {
 		next = min(next, f.quiet)

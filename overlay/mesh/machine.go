@@ -57,7 +57,7 @@ func (m *Machine) SetSelf(now time.Time, class Class, leaf bool) {
 	m.fill.tell()
 	m.c.changed = true
 	m.fill.restart(now)
-	m.fill.run(now)
+	m.run(now)
 }
 
 // SetQuota tells how many links the node's NAT can bear, at least 16; 0 takes
@@ -106,7 +106,7 @@ func (m *Machine) LinkUp(now time.Time, l Link) {
 	} else {
 		m.fill.linked(now, n, nil)
 	}
-	m.fill.run(now)
+	m.run(now)
 }
 
 // untold is no state byte: a new neighbour is told ours.
@@ -139,7 +139,7 @@ func (m *Machine) LinkDown(now time.Time, id ID) {
 	m.intro.forget(n)
 	m.fill.broke(now, n)
 	m.router.linkDown(now, n)
-	m.fill.run(now)
+	m.run(now)
 }
 
 // Measured tells a link's round trip time.
@@ -152,19 +152,19 @@ func (m *Machine) Measured(now time.Time, id ID, rtt time.Duration) {
 // Failed says that no link could be made to a node, after Agreed or Accept.
 func (m *Machine) Failed(now time.Time, id ID) {
 	m.fill.punchFailed(now, id)
-	m.fill.run(now)
+	m.run(now)
 }
 
 // Introduce answers Wanted with a sealed offer of at most 1,024 bytes.
 func (m *Machine) Introduce(now time.Time, request uint32, sealed []byte) {
 	m.fill.sealed(now, request, sealed)
-	m.fill.run(now)
+	m.run(now)
 }
 
 // Accept answers Asked with a sealed offer of at most 1,024 bytes.
 func (m *Machine) Accept(now time.Time, request uint32, sealed []byte) {
 	m.fill.accept(now, request, sealed)
-	m.fill.run(now)
+	m.run(now)
 }
 
 // Decline answers Wanted or Asked: no.
@@ -172,7 +172,7 @@ func (m *Machine) Decline(now time.Time, request uint32) {
 	if t, ours := m.fill.decline(request); ours {
 		m.fill.came(m.c.since(now), &t, answerDeclined)
 	}
-	m.fill.run(now)
+	m.run(now)
 }
 
 // CarryDown says that the link of two neighbours which this node carried since
@@ -215,9 +215,29 @@ func (m *Machine) Receive(now time.Time, from ID, b []byte) error {
 	}
 	if known {
 		m.handle(now, n, b[0], &in)
-		m.fill.run(now)
+		m.run(now)
 	}
 	return nil
+}
+
+// run does what is due for the table. Once a round the neighbour that loses
+// most of what it is given has to go: one at a time, as a score can be wrong.
+func (m *Machine) run(now time.Time) {
+	m.fill.run(now)
+	if !m.fill.judge {
+		return
+	}
+	m.fill.judge = false
+	var worst *neighbour
+	for _, n := range m.c.table.list {
+		if !n.spare && !n.anchor && m.router.bad(n) && (worst == nil || n.score.value() < worst.score.value()) {
+			worst = n
+		}
+	}
+	if worst != nil {
+		m.c.shun(now, worst)
+		m.fill.run(now)
+	}
 }
 
 func (m *Machine) handle(now time.Time, from *neighbour, typ byte, in *message) {
@@ -231,6 +251,8 @@ func (m *Machine) handle(now time.Time, from *neighbour, typ byte, in *message) 
 	case typeIntroduction:
 		if m.intro.allowed(now, from) {
 			m.fill.introduced(now, from, in)
+		} else {
+			m.fill.answer(from, in.request, answerBusy, nil)
 		}
 	case typeReply:
 		if !m.intro.reply(from, in) {
@@ -250,7 +272,7 @@ func (m *Machine) handle(now time.Time, from *neighbour, typ byte, in *message) 
 // Advance tells the machine that it is now at least now.
 func (m *Machine) Advance(now time.Time) {
 	m.intro.advance(now)
-	m.fill.run(now)
+	m.run(now)
 	m.router.advance(now)
 }
 

@@ -45,8 +45,8 @@ func (c *core) settle(now time.Time) {
 	c.settleTotal(now)
 }
 
-// settleBucket shares out the places of one bucket. Guests come last, so no
-// newcomer takes an old link's place; after them go relayed and slow links.
+// settleBucket shares out the places of one bucket. Siblings and contacts need
+// none: new ones would take those of older links.
 func (c *core) settleBucket(now time.Time, list []*neighbour) {
 	var sorted [2 * maxLinks]*neighbour
 	rest := sorted[:0]
@@ -57,7 +57,6 @@ func (c *core) settleBucket(now time.Time, list []*neighbour) {
 		case n.sibling || n.anchor:
 			n.role = member
 			b.all++
-			b.members++
 		default:
 			rest = append(rest, n)
 			b.all++
@@ -90,10 +89,17 @@ func (c *core) settleBucket(now time.Time, list []*neighbour) {
 	}
 }
 
-// keepOrder puts links that are worth more in front.
+// keepOrder puts links that are worth more in front. Those that others asked
+// for are judged by their age alone: what can be chosen, an RTT or a claim, would
+// let them push out an older one.
 func keepOrder(a, b *neighbour) int {
+	if c := cmp.Or(cmp.Compare(a.role, b.role), cmp.Compare(btoi(b.ours), btoi(a.ours))); c != 0 {
+		return c
+	}
+	if !a.ours {
+		return cmp.Compare(a.since, b.since)
+	}
 	return cmp.Or(
-		cmp.Compare(btoi(a.role == guest), btoi(b.role == guest)),
 		cmp.Compare(btoi(b.claims&claimScarce != 0), btoi(a.claims&claimScarce != 0)),
 		cmp.Compare(btoi(a.relayed), btoi(b.relayed)),
 		cmp.Compare(a.speed(), b.speed()),
@@ -207,9 +213,6 @@ func (c *core) reconsider(now time.Time, n *neighbour) {
 // shun hands back a link that does not do its work, and does not ask for it
 // again for a while.
 func (c *core) shun(now time.Time, n *neighbour) {
-	if n.spare || n.anchor {
-		return
-	}
 	n.shunned = true
 	c.failed.add(c.since(now), failedKey(n.id), shunnedLife)
 	c.release(now, n)

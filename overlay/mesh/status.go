@@ -23,6 +23,7 @@ type Status struct {
 
 	Suitor     SuitorStatus
 	Introducer IntroducerStatus
+	Routing    Routing
 
 	DroppedOut, DroppedEvents uint64 // not drained in time
 	MassFailure               bool
@@ -56,7 +57,7 @@ type IntroducerStatus struct {
 func (m *Machine) Status() Status {
 	s := Status{
 		Carried: len(m.intro.carried), Remember: len(m.c.failed.list), MassFailure: m.c.massFailure(m.c.epoch.Add(m.c.at)),
-		Suitor: m.fill.counts, Introducer: m.intro.counts,
+		Suitor: m.fill.counts, Introducer: m.intro.counts, Routing: m.router.routing,
 		DroppedOut: m.c.out.dropped, DroppedEvents: m.c.events.dropped,
 	}
 	for _, n := range m.c.table.list {

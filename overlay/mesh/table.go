@@ -98,16 +98,20 @@ func (t *table) find(id ID) *neighbour {
 	return nil
 }
 
+// index returns where a node of that ID is, or would be.
 func (t *table) index(id *ID) (int, bool) {
-	return slices.BinarySearchFunc(t.list, id, func(n *neighbour, id *ID) int {
-		switch {
-		case n.id == *id:
-			return 0
-		case nearer(&t.id, &n.id, id):
-			return -1
+	lo, hi := 0, len(t.list)
+	for lo < hi {
+		switch mid := (lo + hi) / 2; {
+		case t.list[mid].id == *id:
+			return mid, true
+		case nearer(&t.id, &t.list[mid].id, id):
+			lo = mid + 1
+		default:
+			hi = mid
 		}
-		return 1
-	})
+	}
+	return lo, false
 }
 
 // nearest appends the n neighbours nearest to key to dst, nearest first,
