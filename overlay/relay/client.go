@@ -201,14 +201,14 @@ func (c *Client) Decline(now time.Time, request uint32) error {
 	return nil
 }
 
-// Close ends one of the node's flows. Nothing follows.
+// Close ends one of the node's flows. Down follows at once.
 func (c *Client) Close(now time.Time, at Hop) error {
 	c.tick(now)
 	f := c.at(at)
 	if f == nil {
 		return ErrNone
 	}
-	c.remove(f)
+	c.end(f, Closed)
 	if f.kind != Short {
 		c.send(at.Node, message{typ: typeClose, label: at.Label})
 	}
@@ -311,13 +311,9 @@ func (c *Client) at(h Hop) *own {
 	return c.flows[i]
 }
 
-func (c *Client) remove(f *own) {
+func (c *Client) end(f *own, why Reason) {
 	c.flows = slices.DeleteFunc(c.flows, func(x *own) bool { return x == f })
 	c.requests = slices.DeleteFunc(c.requests, func(a *asked) bool { return a.renews == f })
-}
-
-func (c *Client) end(f *own, why Reason) {
-	c.remove(f)
 	c.tell(Down{f.at, f.kind, why})
 }
 

@@ -180,7 +180,7 @@ func parseMessage(b []byte) (m message, err error) {
 	m.typ = b[0]
 	must, may := layout(m.typ)
 	if must == 0 {
-		return m, fmt.Errorf("%w: type %d", errMessage, m.typ)
+		return message{}, fmt.Errorf("%w: type %d", errMessage, b[0])
 	}
 	var have uint32
 	err = wire.Fields(b[1:], func(tag uint8, v []byte) error {

@@ -50,7 +50,7 @@ func TestOpenAsksTheTarget(t *testing.T) {
 	if d := last[Down](a); d.At != oa.At || d.Reason != Closed {
 		t.Errorf("%+v", d)
 	}
-	none(b)
+	last[Down](b)
 	if g.talks(a, oa.At, b, ob.At) || r.fwd.Flows() != 0 {
 		t.Error("the flow outlived its end")
 	}
