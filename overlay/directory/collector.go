@@ -20,10 +20,10 @@ const (
 	// are told, in a day. More than a few a day are a flood.
 	maxCallers = 256
 
-	// maxKnocksSeen bounds the knocks that are remembered so as not to be
-	// opened (0.3 ms) again: four epochs' full inboxes on four holders that
-	// were given different ones.
-	maxKnocksSeen = 4 * MaxKnocks * 4
+	// maxOpens is how many knocks from one neighbour are looked at in a round
+	// (0.3 ms each): three full inboxes. With maxVias neighbours at most, liars
+	// cost a quarter of a second in five minutes.
+	maxOpens = 3 * MaxKnocks
 )
 
 // Knocked tells of a stranger at the inbox: one for each caller and day. What
@@ -42,7 +42,8 @@ type Collector struct {
 	hour    uint64
 	ref     uint32
 	asked   []uint32               // refs of the last round
-	seen    map[[32]byte]uint64    // knocks and their epoch
+	vias    []via                  // and who answered it
+	seen    map[[32]byte]uint64    // good knocks, and the hour they came in; as many as callers at most
 	callers map[identity.ID]uint64 // and the day of their knock
 	events  []Event
 }
@@ -64,7 +65,7 @@ func (c *Collector) Advance(now time.Time) {
 	}
 	c.next = now.Add(collectEvery - collectEvery/4 + time.Duration(c.rng.Int64N(int64(collectEvery/2))))
 	c.forget(now)
-	c.asked = nil
+	c.asked, c.vias = nil, nil
 	for epoch := max(c.hour, 1) - 1; epoch <= c.hour+1; epoch++ {
 		key := identity.InboxKey(c.dev.ID(), epoch)
 		m := CollectMessage{Key: key, Slot: c.slot, Proof: identity.ProveInbox(c.dev, c.slot, epoch, now)}
@@ -89,10 +90,19 @@ func (c *Collector) forget(now time.Time) {
 	}
 }
 
-// Answer takes an answer to an Ask. What does not open is ignored.
-func (c *Collector) Answer(now time.Time, ref uint32, body []byte) {
+// Answer takes an answer to an Ask. from is the neighbour through which it
+// came. What does not open is ignored.
+func (c *Collector) Answer(now time.Time, ref uint32, from identity.NodeID, body []byte) {
 	if !slices.Contains(c.asked, ref) {
 		return
+	}
+	i := slices.IndexFunc(c.vias, func(v via) bool { return v.id == from })
+	if i < 0 {
+		if len(c.vias) == maxVias {
+			return
+		}
+		i = len(c.vias)
+		c.vias = append(c.vias, via{id: from})
 	}
 	m, err := Parse(body)
 	if err != nil {
@@ -104,10 +114,10 @@ func (c *Collector) Answer(now time.Time, ref uint32, body []byte) {
 	}
 	for _, b := range a.Knocks {
 		h := sha256.Sum256(b)
-		if _, ok := c.seen[h]; ok || len(c.seen) >= maxKnocksSeen {
+		if _, ok := c.seen[h]; ok || c.vias[i].answers == maxOpens {
 			continue
 		}
-		c.seen[h] = c.hour
+		c.vias[i].answers++
 		k, err := identity.OpenKnock(c.dev, b, now)
 		if err != nil {
 			continue
@@ -116,6 +126,7 @@ func (c *Collector) Answer(now time.Time, ref uint32, body []byte) {
 		if known && k.Epoch/24 <= day || !known && len(c.callers) >= maxCallers {
 			continue
 		}
+		c.seen[h] = c.hour
 		c.callers[k.From.Identity] = k.Epoch / 24
 		c.events = append(c.events, Knocked{k})
 	}

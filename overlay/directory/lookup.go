@@ -112,7 +112,7 @@ type ask struct {
 // via is a neighbour that brings answers.
 type via struct {
 	id      identity.NodeID
-	answers int
+	answers int // listened to, or knocks opened
 }
 
 // best is the newest record of a slot.
@@ -181,7 +181,7 @@ func (l *Lookup) Advance(now time.Time) {
 	}
 }
 
-// Answer takes an answer to an Ask. via is the neighbour through which it
+// Answer takes an answer to an Ask. from is the neighbour through which it
 // came: routes are told apart by it. What is malformed or not the ID's own is
 // ignored.
 func (l *Lookup) Answer(now time.Time, ref uint32, from identity.NodeID, body []byte) {

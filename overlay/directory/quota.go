@@ -34,6 +34,8 @@ const (
 // quota counts blobs by the prefix that brought them. The zero prefix is not
 // counted: private networks trust their members.
 type quota struct {
+	most    int // MaxBlobs
+	share   int // MaxBlobsPrefix
 	blobs   int
 	arrived uint64
 	sources map[netip.Prefix]*source
@@ -118,7 +120,7 @@ func (q *quota) forget(now time.Time) {
 // full tells whether one more blob from p is above p's share.
 func (q *quota) full(p netip.Prefix) bool {
 	s := q.of(p)
-	return s != nil && s.blobs >= MaxBlobsPrefix
+	return s != nil && s.blobs >= q.share
 }
 
 // find returns the entry of a key, nil when there is none.
@@ -145,7 +147,7 @@ func (s *Store) insert(key Key) *entry {
 // nearer to it. Above its share a prefix displaces only its own.
 func (s *Store) room(key Key, p netip.Prefix, take bool) bool {
 	only := s.quota.full(p)
-	if !only && s.quota.blobs < MaxBlobs {
+	if !only && s.quota.blobs < s.quota.most {
 		return true
 	}
 	for i := len(s.entries) - 1; i >= 0; i-- {

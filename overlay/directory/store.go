@@ -95,7 +95,7 @@ type knock struct {
 
 // NewStore returns an empty store of the node self. rng is for jitter.
 func NewStore(self identity.NodeID, rng *rand.Rand) *Store {
-	return &Store{self: self, rng: rng}
+	return &Store{self: self, rng: rng, quota: quota{most: MaxBlobs, share: MaxBlobsPrefix}}
 }
 
 // Put takes a record that came from its owner by routing. from is the network
