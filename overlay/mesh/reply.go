@@ -36,12 +36,7 @@ func (r *router) reply(at time.Time, to Route, secret, body []byte) {
 		r.answered(now, t, body, 0, r.c.id)
 		return
 	}
-	r.passOn(t, t.sent, 1, body, replyWays)
-	for i := range t.backs {
-		if b := &t.backs[i]; !b.told {
-			r.sendReply(t, b, 0, 1, nil)
-		}
-	}
+	r.passOn(t, 0, t.sent, 1, body, replyWays)
 }
 
 // unlock checks a secret and remembers it.
@@ -53,17 +48,33 @@ func (t *trail) unlock(secret []byte) bool {
 	return true
 }
 
-// passOn sends a reply over the first ways back whose links stand.
-func (r *router) passOn(t *trail, number, hops uint8, body []byte, ways int) {
-	sent := false
-	for i := 0; i < len(t.backs) && ways > 0; i++ {
-		if r.sendReply(t, &t.backs[i], number, hops, body) {
-			sent = true
-			ways--
+// passOn sends a reply over the first ways back whose links stand, one that is
+// preferred before all. Whoever else brought a copy that we took learns that it
+// arrived.
+func (r *router) passOn(t *trail, first int, number, hops uint8, body []byte, ways int) {
+	sent := 0
+	for i := -1; i < len(t.backs) && sent < ways; i++ {
+		switch {
+		case i < 0 && r.sendReply(t, &t.backs[first], number, hops, body):
+			sent++
+		case i >= 0 && i != first && r.sendReply(t, &t.backs[i], number, hops, body):
+			sent++
 		}
 	}
-	if !sent {
+	if sent == 0 {
 		r.routing.NoWayBack++
+	}
+	for i := range t.backs {
+		if t.backs[i].taken {
+			r.tell(t, &t.backs[i])
+		}
+	}
+}
+
+// tell says that a copy arrived.
+func (r *router) tell(t *trail, to *back) {
+	if !to.told {
+		r.sendReply(t, to, 0, 1, nil)
 	}
 }
 
@@ -103,14 +114,13 @@ func (r *router) receiveReply(now time.Duration, from *neighbour, b []byte) erro
 	}
 	if t.head.locked() && !a.proved && !t.unlock(m.secret) {
 		r.routing.False++
-		from.score.add(true, r.weight(t), false)
+		from.score.add(true, t.weight(a), false)
 		return nil
 	}
-	news := !t.proved
 	if !a.proved {
 		a.proved, t.proved = true, true
 		r.settle(a, givenTaken)
-		from.score.add(t.head.locked(), r.weight(t), true)
+		from.score.add(t.head.locked(), t.weight(a), true)
 	}
 	if t.head.locked() {
 		t.extend(now)
@@ -121,17 +131,20 @@ func (r *router) receiveReply(now time.Duration, from *neighbour, b []byte) erro
 	if t.head.exact() {
 		numbered = &t.numbered
 	}
-	if twice := *numbered&(1<<m.number) != 0; twice && m.number > 0 {
+	if m.number > 0 && *numbered&(1<<m.number) != 0 { // a second way; its bringer still learns of the first
 		r.routing.Excess++
-		return nil
+		m.number = 0
 	}
 	*numbered |= 1 << m.number
 	switch {
 	case t.own && m.number > 0:
 		r.answered(now, t, m.body, int(m.hops), from.id)
-	case !t.own && (m.number > 0 || news):
+	case t.own:
+	case m.number > 0:
 		r.routing.Replies++
-		r.passOn(t, m.number, m.hops+min(1, ^m.hops), m.body, 1)
+		r.passOn(t, int(t.legs[a.leg].back), m.number, m.hops+min(1, ^m.hops), m.body, 1)
+	default:
+		r.tell(t, t.bringer(int(a.leg)))
 	}
 	return nil
 }

@@ -11,12 +11,15 @@ const (
 	// firstCopies set out at first: at 10⁴ nodes three find their target in
 	// the 99.95 % that matter after half of all nodes died.
 	firstCopies = 3
-	// maxCopies in all: with one node in five a black hole, three copies
-	// arrive in 88.7 %, eight in 99.5 %.
-	maxCopies = 8
-	// moreAfter is how long the first copies have: longer than most round
-	// trips of a route.
-	moreAfter = 400 * time.Millisecond
+	// moreCopies have set out when nothing came back for moreAfter, longer
+	// than most round trips of a route.
+	moreCopies = 8
+	moreAfter  = 400 * time.Millisecond
+	// maxCopies have after lastAfter: longer than nearly all. They are for
+	// networks full of black holes; of a node that isn't there the first
+	// copies say so.
+	maxCopies = 16
+	lastAfter = 1200 * time.Millisecond
 )
 
 // router carries messages from hop to hop: as origin, on the way, as target.
@@ -90,24 +93,23 @@ func (r *router) send(at time.Time, q Request) uint32 {
 	copies := firstCopies
 	switch {
 	case r.c.massFailure(at):
-		copies = maxCopies
+		copies = moreCopies
 	case q.Copies > 0:
 		copies = min(q.Copies, maxCopies)
 	case q.Exact && r.c.table.find(q.To) != nil:
 		copies, t.direct = 1, true
 	}
-	if copies < maxCopies {
-		r.setTimer(now+moreAfter, t, timeMore, 0)
-	}
+	r.setTimer(now+moreAfter, t, timeMore, moreCopies)
+	r.setTimer(now+lastAfter, t, timeMore, maxCopies)
 	r.start(now, t, copies)
 	r.checkLost(now, t)
 	return request
 }
 
-// start sends n more copies of an own message, as far as there are neighbours
-// that have none yet.
+// start sends an own message until n copies of it have set out, as far as
+// there are neighbours that have none yet.
 func (r *router) start(now time.Duration, t *trail, n int) {
-	for ; n > 0 && len(t.legs) < maxCopies; n-- {
+	for len(t.legs) < n {
 		l := leg{nth: uint8(len(t.legs)), cur: -1}
 		l.seen.add(fingerprint(&t.trace, &r.c.id))
 		l.came = l.seen.n
@@ -125,8 +127,7 @@ func (r *router) checkLost(now time.Duration, t *trail) {
 	if t.proved || t.route != 0 || t.open() {
 		return
 	}
-	before := len(t.legs)
-	if r.start(now, t, maxCopies-before); t.open() {
+	if r.start(now, t, moreCopies); t.open() {
 		return
 	}
 	for i := range t.tries {
@@ -204,7 +205,7 @@ func (r *router) receiveRoute(now time.Duration, from *neighbour, b []byte) erro
 	}
 	trace := traceOf(m.tail)
 	t := r.trails[trace]
-	if t != nil && !(t.stuck && t.accepts < maxAccepts) {
+	if t != nil && !t.takesAnother(now) {
 		r.again(t, from)
 		return nil
 	}
@@ -217,34 +218,32 @@ func (r *router) receiveRoute(now time.Duration, from *neighbour, b []byte) erro
 		return nil
 	}
 	if t == nil {
-		// The copy of the content that we send on is the one that we keep.
-		out := bytes.Clone(m.tail)
-		t = r.newTrail(now, trace, out)
-		t.backs = append(t.backs, back{n: from})
-		t.legs = append(t.legs, leg{})
+		t = r.newTrail(now, trace, bytes.Clone(m.tail))
 		r.setTimer(t.end, t, timeEnd, 0)
-	} else {
-		t.accepts++
-		t.stuck = false
-		t.backs = append(t.backs[:0], back{n: from})
 	}
-	l := &t.legs[0]
-	*l = leg{nth: m.copy, hops: m.hops, cur: -1, seen: m.seen}
+	l := leg{nth: m.copy, hops: m.hops, cur: -1, seen: m.seen, back: uint8(t.addBack(from, true))}
 	for _, id := range [...]*ID{&from.id, &r.c.id} { // whatever the set says
 		l.seen.merge([]uint16{fingerprint(&trace, id)})
 	}
 	l.came = l.seen.n
-	if !here && r.step(now, t, 0) {
-		r.c.out.push(from.id, appendAck(make([]byte, 0, 1+traceLen), &trace))
+	t.legs, t.lastLeg = append(t.legs, l), now
+	if i := len(t.legs) - 1; !here && !r.step(now, t, i) && h.exact() {
+		r.sendBack(t, i)
 		return nil
 	}
-	if h.exact() && !here {
-		r.sendBack(t)
-		return nil
+	r.ack(from, &trace)
+	if here || t.legs[len(t.legs)-1].cur < 0 {
+		r.deliver(t, m.hops, from.id)
 	}
-	r.c.out.push(from.id, appendAck(make([]byte, 0, 1+traceLen), &trace))
-	r.deliver(t, m.hops, from.id)
 	return nil
+}
+
+// takesAnother reports whether one more copy of a message is welcome.
+func (t *trail) takesAnother(now time.Duration) bool {
+	if t.own || t.proved || t.route != 0 || len(t.legs) == maxLegs {
+		return false
+	}
+	return t.legs[len(t.legs)-1].stuck || now-t.lastLeg >= anotherAfter
 }
 
 // full reports whether there is no room for another message.
@@ -258,18 +257,22 @@ func (r *router) full(m *routeMsg) bool {
 
 // again answers a copy of a message that came by before.
 func (r *router) again(t *trail, from *neighbour) {
-	if t.head.exact() && t.route != 0 && !t.own { // delivered already: this copy, too
-		r.c.out.push(from.id, appendAck(make([]byte, 0, 1+traceLen), &t.trace))
-		if b := t.addBack(from); b != nil && !b.told && t.sent > 0 {
-			r.sendReply(t, b, 0, 1, nil)
+	if t.head.exact() && !t.own && (t.route != 0 || t.proved) { // it has arrived, so this copy has
+		r.ack(from, &t.trace)
+		if b := t.addBack(from, true); b < maxBacks && t.proved {
+			r.tell(t, &t.backs[b])
 		}
 		return
 	}
-	if !t.own && !t.stuck {
-		t.addBack(from)
+	if !t.own {
+		t.addBack(from, false)
 	}
 	r.routing.Seen++
 	r.refuse(from, &t.trace, refuseSeen, nil)
+}
+
+func (r *router) ack(to *neighbour, trace *Trace) {
+	r.c.out.push(to.id, appendAck(make([]byte, 0, 1+traceLen), trace))
 }
 
 func (r *router) refuse(to *neighbour, trace *Trace, why reason, hints []uint16) {
@@ -277,13 +280,13 @@ func (r *router) refuse(to *neighbour, trace *Trace, why reason, hints []uint16)
 	r.c.out.push(to.id, appendRefuse(b, trace, why, hints))
 }
 
-// sendBack tells who brought a copy that there is no way from here.
-func (r *router) sendBack(t *trail) {
+// sendBack tells who brought a leg that there is no way from here.
+func (r *router) sendBack(t *trail, leg int) {
 	r.routing.Stuck++
-	t.stuck = true
-	l := &t.legs[0]
+	l := &t.legs[leg]
+	l.stuck = true
 	hints := l.seen.f[l.came:l.seen.n]
-	r.refuse(t.backs[0].n, &t.trace, refuseStuck, hints[max(0, len(hints)-maxHints):])
+	r.refuse(t.bringer(leg).n, &t.trace, refuseStuck, hints[max(0, len(hints)-maxHints):])
 }
 
 func (r *router) receiveAck(now time.Duration, from *neighbour, b []byte) error {
@@ -308,7 +311,7 @@ func (r *router) receiveAck(now time.Duration, from *neighbour, b []byte) error 
 	}
 	r.routing.Forwarded++
 	if t.head.kind == Ring {
-		r.c.events.push(Passed{From: t.backs[0].n.id, To: from.id, Trace: trace})
+		r.c.events.push(Passed{From: t.bringer(int(a.leg)).n.id, To: from.id, Trace: trace})
 	}
 	return nil
 }
@@ -349,15 +352,15 @@ func (r *router) failed(now time.Duration, t *trail, i int) {
 	case t.own && t.direct:
 		t.direct = false
 		r.step(now, t, i)
-		r.start(now, t, firstCopies-1)
+		r.start(now, t, firstCopies)
 		r.checkLost(now, t)
 	case r.step(now, t, i):
 	case t.own:
 		r.checkLost(now, t)
-	case t.head.exact():
-		r.sendBack(t)
+	case t.head.exact() || t.route != 0:
+		r.sendBack(t, i)
 	default:
-		r.deliver(t, l.hops, t.backs[0].n.id)
+		r.deliver(t, l.hops, t.bringer(i).n.id)
 	}
 }
 
@@ -402,7 +405,7 @@ func (r *router) advance(at time.Time) {
 			r.silent(now, t, int(x.try))
 		case timeMore:
 			if !t.proved && t.route == 0 {
-				r.start(now, t, maxCopies-len(t.legs))
+				r.start(now, t, int(x.try))
 			}
 		case timeEnd:
 			r.judge(t)

@@ -20,7 +20,7 @@ func (r *router) answerFind(t *trail) {
 	}
 	t.sent++
 	t.proved = true
-	r.passOn(t, t.sent, 1, b, replyWays)
+	r.passOn(t, 0, t.sent, 1, b, replyWays)
 }
 
 // Found decodes the body of an Answered event for a message of kind Find: the

@@ -16,6 +16,9 @@ const (
 	// exploring: one copy in this many of those beyond a message's first may
 	// go through a demoted neighbour, so that who mends its ways is seen.
 	exploring = 16
+	// spreadBits, in 1/256: see spread. Less lets copies meet, more lengthens
+	// their ways.
+	spreadBits = 384
 )
 
 // rank orders neighbours as next hops: by tier, then by the bits they share
@@ -23,7 +26,7 @@ const (
 // 1 % sooner and be lost in 2 % more cases among black holes.
 type rank struct {
 	tier uint8
-	bits int
+	bits int // in 1/256
 	cost float32
 }
 
@@ -64,11 +67,15 @@ func (r *router) choose(now time.Duration, t *trail, l *leg) *neighbour {
 		if !explore && r.standard.demoted(n) {
 			k.tier++
 		}
-		k.bits, k.cost = prefixLen(key, &n.id), r.cost(n)
+		mark := fingerprint(&t.trace, &n.id)
+		k.bits, k.cost = prefixLen(key, &n.id)<<8, r.cost(n)
+		if l.nth >= firstCopies {
+			k.bits = min(k.bits, (r.standard.depth-1)<<8) + spread(mark, l.nth)
+		}
 		if best != nil && !k.before(&bestRank) {
 			continue
 		}
-		if l.seen.has(fingerprint(&t.trace, &n.id)) || t.tryOf(&n.id) >= 0 || t.broughtBy(n) {
+		if l.seen.has(mark) || t.tryOf(&n.id) >= 0 || t.broughtBy(n) {
 			continue
 		}
 		best, bestRank = n, k
@@ -89,6 +96,17 @@ func (k *rank) before(o *rank) bool {
 // cost is what giving a message to n takes, in seconds.
 func (r *router) cost(n *neighbour) float32 {
 	return float32(n.roundTrip().Seconds())/2 + (1-n.score.value())*lossCost
+}
+
+// spread is what a neighbour's bits are raised by for one copy of a message, 0
+// to 1½ bits, in 1/256. Copies would keep apart only as far as nodes refuse
+// what they have seen; a black hole near the target refuses none and takes them
+// all. So each copy beyond the first three has other neighbours that it likes
+// better, and doesn't care how near they are once they are likely to know the
+// target.
+func spread(mark uint16, nth uint8) int {
+	h := (uint32(mark) + 1) * (2*uint32(nth) + 1) * 0x9e3779b1
+	return int(h >> 16 * spreadBits >> 16)
 }
 
 func (t *trail) broughtBy(n *neighbour) bool {

@@ -23,16 +23,23 @@ const (
 	maxHeld = 1 << 20
 	// maxOwn bounds this node's own messages on their way.
 	maxOwn = 512
-	// maxBacks bounds the ways back kept: as many as there are copies.
-	maxBacks = maxCopies
+	// maxBacks bounds the ways back kept.
+	maxBacks = 8
 	// hopTries bounds how many neighbours a node gives one message: a first
 	// try, six detours, and as many who refused because another copy had come
 	// by. ownTries: the origin gives all copies.
 	hopTries = 12
-	ownTries = 3 * maxCopies
-	// maxAccepts: a node that found no way for a copy takes another later,
-	// lest a liar block it by a copy whose visited set bars every way.
-	maxAccepts = 3
+	ownTries = 2 * maxCopies
+	// maxLegs bounds the copies of one message that a node takes. It refuses
+	// what it has seen, so that copies keep apart, but takes another when it
+	// found no way for the first (whose visited set may have been forged), or
+	// when nothing came back for anotherAfter: the first then fell into a hole,
+	// and the next goes to another neighbour. Among 20 % black holes, this
+	// halves the messages that are lost.
+	maxLegs = 3
+	// anotherAfter is less than moreAfter and more than the copies that set out
+	// together differ in time.
+	anotherAfter = 250 * time.Millisecond
 	// keepTrails and keepTimers is the room an idle router keeps.
 	keepTrails = 4
 	keepTimers = 64
@@ -46,6 +53,7 @@ type trail struct {
 	gen   uint32 // counts uses of this struct, so that old timers are known
 
 	born, end time.Duration
+	lastLeg   time.Duration // when the last copy was taken
 	judged    bool
 
 	legs  []leg
@@ -58,8 +66,6 @@ type trail struct {
 	request  uint32
 
 	route    Route // not zero: delivered here
-	stuck    bool  // no way found, and said so
-	accepts  uint8 // copies taken after being stuck
 	proved   bool  // a reply with the secret came, or any when there is no lock
 	secret   [secretLen]byte
 	secretN  uint8
@@ -71,6 +77,8 @@ type trail struct {
 type leg struct {
 	nth, hops uint8 // as it came
 	came      uint8 // visited nodes when it came
+	back      uint8 // index of who brought it; nobody at the origin
+	stuck     bool  // no way found, and said so
 	detours   uint8
 	cur       int8 // index of the try that has it now, -1 none
 	seen      visited
@@ -95,10 +103,11 @@ const (
 	givenSilent // no ACK in time
 )
 
-// back is a neighbour that brought the message; told it the secret already.
+// back is a neighbour that brought a copy.
 type back struct {
-	n    *neighbour
-	told bool
+	n     *neighbour
+	taken bool // its copy was not refused
+	told  bool // it has the secret already
 }
 
 func (r *router) newTrail(now time.Duration, trace Trace, tail []byte) *trail {
@@ -157,18 +166,26 @@ func (t *trail) tryOf(id *ID) int {
 	return -1
 }
 
-// addBack remembers one more way back.
-func (t *trail) addBack(n *neighbour) *back {
+// addBack remembers one more way back and returns its index, maxBacks when
+// there is no room.
+func (t *trail) addBack(n *neighbour, taken bool) int {
 	for i := range t.backs {
-		if t.backs[i].n.id == n.id {
-			return &t.backs[i]
+		if b := &t.backs[i]; b.n.id == n.id {
+			b.taken = b.taken || taken
+			return i
 		}
 	}
-	if len(t.backs) == maxBacks {
-		return nil
+	if len(t.backs) < maxBacks {
+		t.backs = append(t.backs, back{n: n, taken: taken})
+		return len(t.backs) - 1
 	}
-	t.backs = append(t.backs, back{n: n})
-	return &t.backs[len(t.backs)-1]
+	for i := range t.backs {
+		if taken && !t.backs[i].taken {
+			t.backs[i] = back{n: n, taken: true}
+			return i
+		}
+	}
+	return maxBacks
 }
 
 // extend renews the memory of a message whose replies are wanted.
@@ -182,30 +199,36 @@ func (r *router) judge(t *trail) {
 		return
 	}
 	t.judged = true
-	weight, taken := r.weight(t), false
+	var outcome [max(maxCopies, maxLegs)]bool // legs that came to something
 	for i := range t.tries {
 		a := &t.tries[i]
+		weight := t.weight(a)
 		switch {
 		case a.proved: // counted when it was
-			taken = true
+			outcome[a.leg] = true
 		case a.state != givenRefused:
 			a.to.score.add(t.head.locked(), weight, false)
-			taken = true
+			outcome[a.leg] = true
 		case t.proved: // somebody else had a way
 			a.to.score.add(t.head.locked(), weight*refusalWeight, false)
 		}
 	}
-	if !t.own && taken {
-		t.backs[0].n.score.brought(t.proved)
+	for i := range t.legs {
+		if !t.own && outcome[i] {
+			t.bringer(i).n.score.brought(t.proved)
+		}
 	}
 }
 
-// weight is what the outcome of a message counts.
-func (r *router) weight(t *trail) float32 {
+// bringer returns who brought a leg; there is none at the origin.
+func (t *trail) bringer(leg int) *back { return &t.backs[t.legs[leg].back] }
+
+// weight is what the outcome of a try counts.
+func (t *trail) weight(a *given) float32 {
 	if t.own {
 		return 1
 	}
-	return t.backs[0].n.score.worth()
+	return t.bringer(int(a.leg)).n.score.worth()
 }
 
 // A timer of a trail. Those whose reason has gone are skipped.
@@ -214,7 +237,7 @@ type timer struct {
 	t    *trail
 	gen  uint32
 	what timerKind
-	try  uint8
+	try  uint8 // or the number of copies
 }
 
 type timerKind uint8

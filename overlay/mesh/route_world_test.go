@@ -5,6 +5,7 @@ package mesh
 import (
 	"container/heap"
 	"crypto/sha256"
+	"maps"
 	"math"
 	"math/rand/v2"
 	"slices"
@@ -119,14 +120,17 @@ func (w *routeWorld) wire() {
 	link := func(a, b *routeNode) { a.links[b.i], b.links[a.i] = true, true }
 	full := make(map[[2]int]int) // node and bucket: links
 	for _, a := range w.nodes {
-		near := slices.Clone(w.nodes)
-		slices.SortFunc(near, func(x, y *routeNode) int {
-			if nearer(&a.id, &x.id, &y.id) {
-				return -1
+		near := make([]*routeNode, 0, 9)
+		for _, b := range w.nodes {
+			i := len(near)
+			for b != a && i > 0 && nearer(&a.id, &b.id, &near[i-1].id) {
+				i--
 			}
-			return 1
-		})
-		for _, b := range near[1:min(len(near), 9)] {
+			if b != a && i < 8 {
+				near = slices.Insert(near, i, b)[:min(len(near)+1, 8)]
+			}
+		}
+		for _, b := range near {
 			link(a, b)
 		}
 	}
@@ -157,8 +161,8 @@ func (w *routeWorld) wire() {
 		}
 	}
 	for _, a := range w.nodes {
-		for _, b := range w.nodes {
-			if a.links[b.i] {
+		for _, i := range slices.Sorted(maps.Keys(a.links)) {
+			if b := w.nodes[i]; true {
 				a.LinkUp(w.time(), Link{Card: b.c.self, RTT: 2 * w.delay(a, b), Ours: true})
 			}
 		}
