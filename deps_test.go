@@ -37,7 +37,7 @@ var layers = house.Layers{
 		"nat/portmap":       {"internal/wire"},
 		"overlay/mesh":      {"identity", "internal/wire"},
 		"overlay/directory": {"identity", "internal/wire"},
-		"overlay/relay":     {"identity", "internal/wire"},
+		"overlay/relay":     {"identity", "internal/wire", "internal/sock"}, // the STUN filter before TURN
 		"internal/carrier":  {"internal/wire"},
 		"overlay":           {"identity", "nat", "overlay/mesh", "overlay/directory", "overlay/relay", "internal/wire", "internal/sock", "internal/carrier", "internal/drive"},
 		"session":           {"identity", "nat", "overlay", "media", "internal/wire", "internal/drive"},
@@ -63,11 +63,13 @@ var layers = house.Layers{
 		"github.com/huin/goupnp":        {"nat/portmap"},
 		"github.com/jackpal/go-nat-pmp": {"nat/portmap"},
 		"github.com/pion/interceptor":   {"media/webrtc", "internal/tools/voicebench"},
+		"github.com/pion/logging":       {"overlay/relay"}, // to keep pion/turn silent
 		"github.com/pion/opus":          {"media/opus"},
 		"github.com/pion/rtcp":          {"media", "session"},
 		"github.com/pion/rtp":           {"media", "session", "internal/tools/voicebench"},
 		"github.com/pion/srtp/v2":       {"session"},
 		"github.com/pion/stun":          {"nat", "internal/sock"},
+		"github.com/pion/transport/v2":  {"overlay/relay"}, // a type in pion/turn's configuration
 		"github.com/pion/turn/v2":       {"overlay/relay"},
 		"github.com/pion/webrtc/v3":     {"media/webrtc"},
 		"github.com/quic-go/quic-go":    {"overlay"},
@@ -125,6 +127,11 @@ var purity = house.Purity{
 		"internal/carrier/listen.go": "accepts and greets in the background",
 		"internal/carrier/proxy.go":  "asks an HTTP proxy",
 		"internal/carrier/write.go":  "the writer's goroutine, its timer",
+
+		"overlay/relay/turn_conn.go":   "an address at a TURN server: keepalives, deadlines",
+		"overlay/relay/turn_peer.go":   "asks a TURN server for permissions in the background",
+		"overlay/relay/turn_server.go": "sockets of the TURN server; clock of its credentials",
+		"overlay/relay/turn_wire.go":   "the connection to a TURN server",
 	},
 	Files: map[string]string{
 		"identity/store*.go": "the key store on disk",
