@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: AGPL-3.0-only OR LicenseRef-P2POS-Commercial
+
+// Voicebench measures how a voice comes through bad networks: speech is encoded,
+// carried over a simulated Internet and decoded at both ends, by this library
+// and, in the same run over the same network, by Opus with in-band FEC behind
+// pion's jitter buffer. It prints tables, and with -out writes curves and sound.
+//
+// The world is simulated, so a run gives the same numbers on every machine.
+package main
+
+import (
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"time"
+)
+
+func main() {
+	speech := flag.String("speech", "media/testdata", "folder of speech-a.ogg and speech-b.ogg")
+	out := flag.String("out", "", "folder to write curves and sound to; empty writes none")
+	seconds := flag.Int("seconds", 20, "how long is talked in each cell")
+	quick := flag.Bool("quick", false, "only the main table, not the whole matrix and the long calls")
+	flag.Parse()
+	b, err := newBench(*speech, time.Duration(*seconds)*time.Second)
+	if err == nil {
+		err = b.run(os.Stdout, *out, *quick)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "voicebench:", err)
+		os.Exit(1)
+	}
+}
+
+// run measures everything and writes it down.
+func (b *bench) run(w io.Writer, out string, quick bool) error {
+	rows, err := b.losses(w)
+	if err != nil {
+		return err
+	}
+	if err := b.delays(w); err != nil {
+		return err
+	}
+	if err := b.thin(w); err != nil {
+		return err
+	}
+	if err := b.freeze(w); err != nil {
+		return err
+	}
+	if !quick {
+		if err := b.drift(w); err != nil {
+			return err
+		}
+		if err := b.matrix(w); err != nil {
+			return err
+		}
+	}
+	if out == "" {
+		return nil
+	}
+	if err := draw(out, rows); err != nil {
+		return err
+	}
+	return b.samples(out)
+}
