@@ -34,9 +34,9 @@ type Path struct {
 }
 
 func pathOf(i overlay.PathInfo) Path {
-	p := Path{Kind: i.Kind.String(), Local: i.Local, Remote: i.Remote, RTT: i.RTT}
+	p := Path{Kind: i.Kind.String(), Local: i.Local, Remote: i.Remote, RTT: i.RTT, Reason: i.Reason}
 	if !i.Up {
-		p.Kind, p.Reason = "", "no path answers at the moment"
+		p.Kind, p.Reason = "", "no path answers at the moment; "+i.Reason
 	}
 	return p
 }

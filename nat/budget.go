@@ -43,10 +43,16 @@ const (
 	packetsAttested   = 1500
 	packetsRemembered = 240 // finds one of 8 ports of 512 97 times in 100, and hurts nobody who lives there now
 	packetsStranger   = 3
+	// packetsHost is what all ports of one address may get that peers have
+	// merely named as theirs: several may sit behind one carrier's NAT.
+	packetsHost = 24
 
-	// maxAddresses bounds the addresses counted; more are refused. 64 punches
-	// in ten minutes are more than people make calls.
-	maxAddresses = 64
+	// maxAddresses bounds the addresses counted, and as many with their ports;
+	// more are refused. A node of the largest networks tries some 200 peers in
+	// ten minutes. Strangers leave a quarter of the places to those that a
+	// third side vouches for.
+	maxAddresses = 512
+	maxStrangers = maxAddresses * 3 / 4
 	// windowParts cut the window: an old part is forgotten as a whole, so that
 	// the count is never too low.
 	windowParts = 10
@@ -54,13 +60,15 @@ const (
 
 // Budget is what all punches of a node together may cost the household's NAT
 // and the addresses written to. Every packet of every Puncher is taken from it
-// first. It is a pure rule: no clock, and one goroutine at a time.
+// first, and every probe of a Paths to an address that hasn't answered. It is a
+// pure rule: no clock, and one goroutine at a time.
 type Budget struct {
 	base    time.Time // durations below are since then
 	flows   spread    // new flows, in any second
 	rolls   spread    // a rolling search's
 	burst   bucket
-	addrs   []spent // at most maxAddresses
+	addrs   []spent // by IP address, at most maxAddresses
+	ends    []spent // by address and port, what strangers got; at most maxAddresses
 	live    []time.Duration
 	refused [numRefusals]uint64
 	sent    uint64
@@ -98,14 +106,14 @@ func NewBudget(now time.Time) *Budget {
 		flows: spread{ring: make([]time.Duration, flowsPerSecond)},
 		rolls: spread{ring: make([]time.Duration, rollsPerSecond)},
 		burst: bucket{burst: flowBurst, refill: flowRefill},
-		addrs: make([]spent, 0, maxAddresses),
 		live:  make([]time.Duration, 0, maxLive),
 	}
 }
 
 // ask is what one packet takes.
 type ask struct {
-	to      netip.Addr
+	to      netip.AddrPort
+	paths   bool // by a Paths, which probes what peers name
 	trust   Trust
 	flow    bool          // the first packet from its socket to its destination
 	rolling bool          // beside a relayed call: paced, and not counted for the address
@@ -134,7 +142,12 @@ func (b *Budget) take(now time.Time, a ask) (Refusal, time.Time) {
 	if a.rolling {
 		b.rolls.add(t)
 	} else {
-		b.address(t, a.to).add(t)
+		b.host(t, a).add()
+		if a.trust == Stranger {
+			if e := b.end(t, a); e != nil {
+				e.add()
+			}
+		}
 	}
 	if a.mapping > 0 {
 		b.opened++
@@ -142,6 +155,21 @@ func (b *Budget) take(now time.Time, a ask) (Refusal, time.Time) {
 		b.most = max(b.most, len(b.live))
 	}
 	return NotRefused, time.Time{}
+}
+
+// answered gives back what strangers took for an address and port that has
+// answered with a key: whoever lives there wants it.
+func (b *Budget) answered(now time.Time, to netip.AddrPort) {
+	t := now.Sub(b.base)
+	a := ask{to: to}
+	e, h := b.end(t, a), b.host(t, a)
+	if e == nil || h == nil {
+		return
+	}
+	for i := range e.parts {
+		h.parts[i] -= min(e.parts[i], h.parts[i])
+		e.parts[i] = 0
+	}
 }
 
 // check decides; it changes nothing but what time has made void.
@@ -159,11 +187,22 @@ func (b *Budget) check(now time.Time, t time.Duration, a ask) (Refusal, time.Dur
 			return TooManyRolls, at
 		}
 	} else {
-		s := b.address(t, a.to)
+		s := b.host(t, a)
+		most := a.trust.packets()
+		if a.trust == Stranger && a.paths {
+			e := b.end(t, a)
+			if e == nil {
+				return TooManyAddrs, 0
+			}
+			if e.count() >= packetsStranger {
+				return AddressSpent, 0
+			}
+			most = packetsHost
+		}
 		if s == nil {
 			return TooManyAddrs, 0
 		}
-		if s.count() >= a.trust.packets() {
+		if s.count() >= most {
 			return AddressSpent, 0
 		}
 	}
@@ -234,39 +273,53 @@ func (b *bucket) left(now time.Time) (time.Time, bool) {
 	return c.at.Add(c.refill), false
 }
 
-// spent counts the packets to one address.
+// spent counts the packets to one address, or to one port of it.
 type spent struct {
-	addr  netip.Addr
-	part  int64 // number of the newest part
+	addr  netip.AddrPort // port 0: of all ports
+	part  int64          // number of the newest part
 	parts [windowParts + 1]uint16
 }
 
 const partLen = packetsWindow / windowParts
 
-// address returns the count of addr, a new one if there is room.
-func (b *Budget) address(t time.Duration, addr netip.Addr) *spent {
+// host returns the count of a's address, nil where there is no room for it.
+func (b *Budget) host(t time.Duration, a ask) *spent {
+	return find(&b.addrs, t, netip.AddrPortFrom(a.to.Addr(), 0), a.trust)
+}
+
+// end returns the count of a's address and port.
+func (b *Budget) end(t time.Duration, a ask) *spent {
+	return find(&b.ends, t, a.to, a.trust)
+}
+
+// find returns the count of addr in a list, a new one if there is room.
+func find(list *[]spent, t time.Duration, addr netip.AddrPort, trust Trust) *spent {
 	part := int64(t / partLen)
-	free := -1
-	for i := range b.addrs {
-		s := &b.addrs[i]
+	free, old := -1, 0
+	for i := range *list {
+		s := &(*list)[i]
 		if s.addr == addr {
 			s.turn(part)
 			return s
 		}
 		if s.part+windowParts < part {
 			free = i
+			old++
 		}
 	}
-	switch {
-	case free >= 0:
-	case len(b.addrs) < maxAddresses:
-		free = len(b.addrs)
-		b.addrs = b.addrs[:free+1]
-	default:
-		return nil
+	most := maxAddresses
+	if trust == Stranger {
+		most = maxStrangers
 	}
-	b.addrs[free] = spent{addr: addr, part: part}
-	return &b.addrs[free]
+	switch {
+	case len(*list)-old >= most:
+		return nil
+	case free < 0:
+		*list = append(*list, spent{})
+		free = len(*list) - 1
+	}
+	(*list)[free] = spent{addr: addr, part: part}
+	return &(*list)[free]
 }
 
 // turn forgets parts that are out of the window.
@@ -278,7 +331,7 @@ func (s *spent) turn(part int64) {
 	s.part = max(s.part, part)
 }
 
-func (s *spent) add(time.Duration) { s.parts[0]++ }
+func (s *spent) add() { s.parts[0]++ }
 
 func (s *spent) count() (n int) {
 	for _, p := range s.parts {

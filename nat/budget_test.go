@@ -17,7 +17,7 @@ func TestBudgetFlows(t *testing.T) {
 	var at []time.Duration
 	now := epoch
 	for now.Sub(epoch) < 20*time.Second {
-		a := ask{to: octets(9, byte(len(at)>>10), byte(len(at)>>6), 1), trust: Attested, flow: true}
+		a := ask{to: netip.AddrPortFrom(octets(9, byte(len(at)>>10), byte(len(at)>>6), 1), 7), trust: Attested, flow: true}
 		why, next := b.take(now, a)
 		switch {
 		case why == NotRefused:
@@ -51,7 +51,7 @@ func TestBudgetAddress(t *testing.T) {
 		now := epoch
 		for len(at) < 4*most {
 			now = now.Add(time.Duration(rng.Int64N(int64(2 * packetsWindow / time.Duration(3*most)))))
-			if why, _ := b.take(now, ask{to: octets(9, 9, 9, 9), trust: trust}); why == NotRefused {
+			if why, _ := b.take(now, ask{to: netip.AddrPortFrom(octets(9, 9, 9, 9), 7), trust: trust}); why == NotRefused {
 				at = append(at, now.Sub(epoch))
 			} else if why != AddressSpent {
 				t.Fatal(why)
@@ -73,20 +73,16 @@ func TestBudgetAddress(t *testing.T) {
 
 func TestBudgetManyAddresses(t *testing.T) {
 	b := NewBudget(epoch)
-	got := 0
-	for i := range 200 {
-		if why, _ := b.take(epoch, ask{to: octets(9, 9, 9, byte(i))}); why == NotRefused {
-			got++
+	for trust, most := range []int{Stranger: maxStrangers, Remembered: maxAddresses, Attested: maxAddresses} {
+		for i := range 2 * maxAddresses {
+			b.take(epoch, ask{to: netip.AddrPortFrom(octets(9, byte(trust), byte(i>>8), byte(i)), 7), trust: Trust(trust)})
+		}
+		if len(b.addrs) != most || len(b.ends) > maxStrangers {
+			t.Errorf("%v: %d addresses, %d with ports", Trust(trust), len(b.addrs), len(b.ends))
 		}
 	}
-	if got != maxAddresses {
-		t.Errorf("%d addresses at once", got)
-	}
-	if why, _ := b.take(epoch.Add(packetsWindow+2*time.Minute), ask{to: octets(9, 9, 9, 199)}); why != NotRefused {
+	if why, _ := b.take(epoch.Add(packetsWindow+2*time.Minute), ask{to: netip.AddrPortFrom(octets(9, 9, 9, 199), 7)}); why != NotRefused {
 		t.Errorf("after the window: %v", why)
-	}
-	if cap(b.addrs) != maxAddresses {
-		t.Errorf("room for %d addresses", cap(b.addrs))
 	}
 }
 
@@ -100,7 +96,7 @@ func TestBudgetShare(t *testing.T) {
 	for range 5000 {
 		now = now.Add(time.Duration(rng.Int64N(int64(60 * time.Millisecond))))
 		life := time.Duration(1+rng.IntN(30)) * time.Second
-		a := ask{to: octets(9, 9, 9, byte(rng.IntN(9))), trust: Attested, rolling: true, mapping: life, live: 50, stand: 10}
+		a := ask{to: netip.AddrPortFrom(octets(9, 9, 9, byte(rng.IntN(9))), 7), trust: Attested, rolling: true, mapping: life, live: 50, stand: 10}
 		live, soonest := 0, time.Time{}
 		for _, e := range ends {
 			if e.After(now) {
@@ -121,7 +117,7 @@ func TestBudgetShare(t *testing.T) {
 	if u := b.Use(); u.MostLive != 40 || u.Refused[ShareSpent] == 0 {
 		t.Errorf("use %+v", u)
 	}
-	if why, at := NewBudget(epoch).take(epoch, ask{mapping: time.Second, live: 5, stand: 5, to: octets(1, 1, 1, 1)}); why != ShareSpent || !at.IsZero() {
+	if why, at := NewBudget(epoch).take(epoch, ask{mapping: time.Second, live: 5, stand: 5, to: netip.AddrPortFrom(octets(1, 1, 1, 1), 7)}); why != ShareSpent || !at.IsZero() {
 		t.Errorf("standing links alone: %v until %v", why, at)
 	}
 }
@@ -133,14 +129,14 @@ func TestBudgetRolling(t *testing.T) {
 	n := 0
 	for i := range 10_000 {
 		now := epoch.Add(time.Duration(i) * time.Millisecond)
-		if why, _ := b.take(now, ask{to: octets(9, 9, 9, 9), trust: Attested, rolling: true}); why == NotRefused {
+		if why, _ := b.take(now, ask{to: netip.AddrPortFrom(octets(9, 9, 9, 9), 7), trust: Attested, rolling: true}); why == NotRefused {
 			n++
 		}
 	}
 	if n != 300 {
 		t.Errorf("%d packets in 10 s", n)
 	}
-	if why, _ := b.take(epoch.Add(11*time.Second), ask{to: octets(9, 9, 9, 9)}); why != NotRefused {
+	if why, _ := b.take(epoch.Add(11*time.Second), ask{to: netip.AddrPortFrom(octets(9, 9, 9, 9), 7)}); why != NotRefused {
 		t.Errorf("an answer is refused: %v", why)
 	}
 }
@@ -148,8 +144,52 @@ func TestBudgetRolling(t *testing.T) {
 func TestBudgetAllocates(t *testing.T) {
 	b := NewBudget(epoch)
 	now := epoch
-	a := ask{to: octets(9, 9, 9, 9), trust: Attested, flow: true, mapping: time.Second, live: 100}
+	a := ask{to: netip.AddrPortFrom(octets(9, 9, 9, 9), 7), trust: Attested, flow: true, mapping: time.Second, live: 100}
 	if n := testing.AllocsPerRun(2000, func() { now = now.Add(5 * time.Millisecond); b.take(now, a) }); n != 0 {
 		t.Errorf("%v allocations", n)
+	}
+}
+
+// An address that peers merely name gets three packets to each port and two
+// dozen in all, a path set's and punches' together; a punch adds nothing where
+// three went there already.
+func TestBudgetStrangers(t *testing.T) {
+	b := NewBudget(epoch)
+	take := func(port uint16, paths bool) bool {
+		why, _ := b.take(epoch, ask{to: netip.AddrPortFrom(octets(9, 9, 9, 9), port), paths: paths})
+		return why == NotRefused
+	}
+	for i := range 2 {
+		if !take(1000, false) {
+			t.Fatalf("punch, packet %d", i)
+		}
+	}
+	if !take(1000, true) {
+		t.Error("the third, a path set's, is refused")
+	}
+	if take(1000, true) || take(1000, false) || take(1001, false) {
+		t.Error("a fourth")
+	}
+	total := 3
+	for port := range uint16(30) {
+		for range 5 {
+			if take(2000+port, true) {
+				total++
+			}
+		}
+	}
+	if total != packetsHost {
+		t.Errorf("%d packets to one address", total)
+	}
+	// Who answers with a key is no victim; the others there still may be.
+	b.answered(epoch.Add(time.Minute), netip.AddrPortFrom(octets(9, 9, 9, 9), 1000))
+	again := 0
+	for range 5 {
+		if take(1000, true) {
+			again++
+		}
+	}
+	if again != packetsStranger || take(2000, true) {
+		t.Errorf("%d packets after an answer", again)
 	}
 }

@@ -84,6 +84,10 @@ type Options struct {
 	// Kind judges a path; nil means KindOf. It must depend on its argument
 	// alone. Whoever has relayed or TCP paths supplies one that knows them.
 	Kind func(sock.Path) Kind
+	// Budget is the node's: probes to addresses that haven't answered are taken
+	// from it, so that punches and paths together stay within what anybody may get.
+	// nil = none.
+	Budget *Budget
 }
 
 // PathInfo describes one path in a Snapshot.

@@ -47,6 +47,7 @@ type Paths struct {
 	theirMAC     *mac // nil until the peer's Cred is known
 	rng          *rand.Rand
 	keepalive    time.Duration
+	budget       *Budget
 	kind         func(sock.Path) Kind
 	handle       [4]byte
 
@@ -72,7 +73,7 @@ type Paths struct {
 // sent. A Cred serves one Paths: two with the same mine couldn't be told apart.
 // rng need not be secret.
 func NewPaths(mine, theirs Cred, rng *rand.Rand, o Options) *Paths {
-	p := &Paths{mine: mine, myMAC: newMAC(mine.Key), rng: rng, kind: o.Kind, keepalive: o.Keepalive}
+	p := &Paths{mine: mine, myMAC: newMAC(mine.Key), rng: rng, kind: o.Kind, keepalive: o.Keepalive, budget: o.Budget}
 	if p.keepalive == 0 {
 		p.keepalive = defaultKeepalive
 	}
@@ -147,6 +148,22 @@ func (p *Paths) add(now time.Time, path sock.Path, attested bool) {
 	e.attested = e.attested || attested
 	if !e.check.running && e.state != Valid {
 		p.open(e)
+	}
+	p.send()
+}
+
+// SetKeepalive changes the pause between probes on an idle path, as more is known
+// of our NAT (see [KeepaliveOf]); 0 means the default.
+func (p *Paths) SetKeepalive(now time.Time, d time.Duration) {
+	p.tick(now)
+	if d == 0 {
+		d = defaultKeepalive
+	}
+	p.keepalive = max(d, minKeepalive)
+	for _, e := range p.list {
+		if at := p.now.Add(p.keepalive); e.state == Valid && !e.check.running && at.Before(e.timer) {
+			e.timer = at
+		}
 	}
 	p.send()
 }

@@ -195,7 +195,7 @@ func (p *Puncher) shoot(r *run, x, local int) {
 		return
 	}
 	a := ask{
-		to: p.c.Remote.Addr(), trust: p.c.Trust, rolling: r.Aim == AimRolling,
+		to: netip.AddrPortFrom(p.c.Remote.Addr(), port), trust: p.c.Trust, rolling: r.Aim == AimRolling,
 		flow: r.pass == 0, live: p.c.Plan.Live, stand: p.c.Standing,
 	}
 	if a.flow && p.maps(x) {

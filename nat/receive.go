@@ -83,6 +83,9 @@ func (p *Paths) answer(path sock.Path, b []byte, m message) bool {
 	}
 	c.running, c.done = false, true
 	e.rtt.add(p.now.Sub(c.start) - c.at[k])
+	if p.budget != nil && !e.answered() && !e.attested {
+		p.budget.answered(p.now, e.path.Remote)
+	}
 	e.answeredAt = p.now
 	e.fails, e.stale = 0, false
 	e.timer = p.now.Add(p.jitter(p.keepalive))
@@ -183,11 +186,34 @@ func (p *Paths) send() {
 			return
 		case !e.known() && !p.cold.take(p.now):
 			e.check.next = p.now.Add(coldRefill)
+		case !p.afford(e):
 		default:
 			p.transmit(e)
 			return
 		}
 	}
+}
+
+// afford takes a probe to an address that hasn't answered from the node's budget,
+// or puts it off. Addresses inside are nobody's but our own network's; and what a
+// genuine request provoked is bounded by itself.
+func (p *Paths) afford(e *entry) bool {
+	if p.budget == nil || e.answered() || e.kind > Direct || !outside(e.path.Remote.Addr()) || !e.attested && e.cold >= triesCold {
+		return true
+	}
+	a := ask{to: e.path.Remote, paths: true, flow: e.cold == 0}
+	if e.attested {
+		a.trust = Attested
+	}
+	switch why, at := p.budget.take(p.now, a); {
+	case why == NotRefused:
+		return true
+	case at.IsZero():
+		e.check.limit, e.check.next = e.check.tries, latest(e.check.next, p.now) // that was all
+	default:
+		e.check.next = at
+	}
+	return false
 }
 
 // urgent reports whether a is to be probed before b.

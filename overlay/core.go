@@ -245,8 +245,11 @@ func (c *core) announce(p *Peer, replay bool) {
 			}
 		}
 	}
+	if i.Kind > nat.Direct || !i.Up {
+		i.Reason = s.punch.reason()
+	}
 	old := p.path.Swap(&i)
-	if s.linked && (replay || old == nil || old.Up != i.Up || old.Remote != i.Remote || old.Local != i.Local || old.Kind != i.Kind) {
+	if s.linked && (replay || old == nil || old.Up != i.Up || old.Remote != i.Remote || old.Local != i.Local || old.Kind != i.Kind || old.Reason != i.Reason) {
 		c.o.events.push(PathChanged{p, i, replay})
 	}
 }

@@ -148,7 +148,7 @@ func (c *core) drainObserver(now time.Time) {
 		if !ok {
 			break
 		}
-		c.judged(v)
+		c.judged(now, v)
 	}
 }
 
@@ -202,8 +202,13 @@ func (c *core) fresh(family netip.Addr, port uint16) (local int, err error) {
 }
 
 // judged takes a verdict.
-func (c *core) judged(v nat.Verdict) {
+func (c *core) judged(now time.Time, v nat.Verdict) {
 	c.tellSecond()
+	for _, p := range c.order {
+		if p.state.paths != nil {
+			p.state.paths.SetKeepalive(now, nat.KeepaliveOf(v.Behaviour))
+		}
+	}
 	c.tellNAT(v.Behaviour, v.Evidence)
 }
 

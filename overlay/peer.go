@@ -64,6 +64,7 @@ type PathInfo struct {
 	Remote netip.AddrPort
 	RTT    time.Duration // smoothed; 0 = not measured yet
 	Up     bool          // false: no path answers at the moment
+	Reason string        // why it is not direct; "" when it is
 }
 
 // Node returns the peer's node ID.

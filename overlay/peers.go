@@ -70,6 +70,9 @@ func (c *core) release(p *Peer) {
 
 // drop forgets a peer without link.
 func (c *core) drop(p *Peer) {
+	if p.state.punch.tried && len(p.state.asked) > 0 {
+		c.unlikely(p, p.state.punch.reason())
+	}
 	for _, a := range p.state.asked {
 		a.done(nil)
 	}
@@ -121,7 +124,7 @@ func (c *core) adopt(now time.Time, l *Link, via sock.Path) {
 		s.paths.SetRemote(now, theirs)
 	}
 	if via.Remote.IsValid() {
-		s.paths.Add(now, via)
+		s.paths.AddAttested(now, via) // the handshake went to and fro there
 		if _, _, ok := s.paths.Active(); !ok {
 			s.down = now // until a probe is answered
 			p.sock.Use(via)
@@ -178,7 +181,7 @@ func (c *core) adopt(now time.Time, l *Link, via sock.Path) {
 // openPaths begins to look after the ways to a peer.
 func (c *core) openPaths(now time.Time, p *Peer, theirs nat.Cred) {
 	s := &p.state
-	s.paths = nat.NewPaths(p.mine, theirs, c.rng, nat.Options{})
+	s.paths = nat.NewPaths(p.mine, theirs, c.rng, nat.Options{Keepalive: nat.KeepaliveOf(c.obs.class.Behaviour()), Budget: c.budget})
 	s.paths.SetMedia(now, s.media)
 	c.o.handles.Store(s.paths.Handle(), p)
 }

@@ -20,6 +20,8 @@ type punching struct {
 	run     *nat.Puncher // nil when nothing runs
 	handle  [4]byte
 	sockets []int // opened for it and not closed yet
+	tried   bool  // plan was made
+	end     nat.End
 }
 
 // startPunch carries out this side's half of the plan for two behaviours, when
@@ -54,7 +56,7 @@ func (c *core) startPunch(now time.Time, p *Peer, theirs nat.Offer) {
 			plan.After += mappedStart
 		}
 	}
-	s.punch.plan = plan
+	s.punch.plan, s.punch.tried, s.punch.end = plan, true, nat.Nothing
 	c.o.log.Debug("plan", "peer", p.node, "mine", mine.Mapping, "theirs", theirs.Behaviour.Mapping,
 		"method", plan.Method, "role", plan.Role, "reason", plan.Reason)
 	if plan.Reason != "" {
@@ -146,7 +148,7 @@ func (c *core) punchEvents(now time.Time, p *Peer) {
 		case nat.Ended:
 			c.o.log.Debug("punch ended", "peer", p.node, "why", e.Why, "shots", e.Status.Shots, "sockets", e.Status.Sockets, "hits", e.Status.Hits)
 			c.o.handles.Delete(k.handle)
-			k.run = nil
+			k.run, k.end = nil, e.Why
 			return
 		}
 	}
