@@ -20,6 +20,7 @@ type Out struct {
 	send   func(*Frame) error
 	muted  atomic.Bool
 	closed atomic.Bool
+	advice atomic.Pointer[Advice] // nil = DefaultAdvice
 
 	// Writes are put in order by mu, which is held while send runs: send is the
 	// session's, takes only locks of its own and never calls back into a track.
@@ -83,6 +84,22 @@ func (t *Out) WriteFrame(f *Frame) error {
 		return fmt.Errorf("media: write frame: %w", err)
 	}
 	return nil
+}
+
+// Advice returns what the network can carry now, for whoever encodes. It may
+// change with every frame, but seldom does.
+func (t *Out) Advice() Advice {
+	if a := t.advice.Load(); a != nil {
+		return *a
+	}
+	return DefaultAdvice()
+}
+
+// Advise sets what Advice returns; the session does.
+func (t *Out) Advise(a Advice) {
+	if a != t.Advice() {
+		t.advice.Store(&a)
+	}
 }
 
 // Mute makes every frame from now on silence, or ends that. What was said while

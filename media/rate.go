@@ -69,6 +69,10 @@ const (
 	planBetter = 1.5
 	planLittle = 0.3
 
+	// rateSpare is how many bytes a variable bitrate may save up and then use at
+	// once: some packets' worth.
+	rateSpare = 2000
+
 	// rateLog remembers sent packets until they are reported, 5 s of 10 ms each.
 	rateLog = 512
 	// rateLate is how far behind the newest reported packet one is given up.
@@ -83,10 +87,12 @@ type Rate struct {
 	log     [rateLog]sentPacket
 	begun   bool
 	epoch   time.Time
-	high    int64 // newest packet sent, extended
-	path    int64 // newest sent by an earlier path
-	decided int64 // all up to here are known to have come or not
-	fec     float64
+	high    int64   // newest packet sent, extended
+	path    int64   // newest sent by an earlier path
+	decided int64   // all up to here are known to have come or not
+	fec     float64 // share of packets with in-band FEC
+	spare   float64 // bytes of the target not used so far, at most rateSpare
+	spareAt time.Duration
 	heardAt time.Duration // last receipts
 	theirs  uint32        // their clock at first
 	timed   bool
@@ -139,10 +145,26 @@ func (r *Rate) Sent(now time.Time, seq uint16, payload int, fec bool) {
 	r.high = n
 	size := payload + PacketOverhead
 	r.log[n%rateLog] = sentPacket{seq: n, at: at, size: size}
+	r.spare = min(r.saved(at), rateSpare) - float64(size)
+	r.spareAt = at
 	r.fec *= 0.98
 	if fec {
 		r.fec += 0.02
 	}
+}
+
+// saved returns how many bytes the target has left over.
+func (r *Rate) saved(at time.Duration) float64 {
+	return r.spare + r.target/8*(at-r.spareAt).Seconds()
+}
+
+// Room returns how many bytes the payload of a packet may have to keep to the
+// target. Sound goes out in any case; what is left is for copies.
+func (r *Rate) Room(now time.Time) int {
+	if !r.begun {
+		return 0
+	}
+	return int(min(r.saved(now.Sub(r.epoch)), rateSpare)) - PacketOverhead
 }
 
 // sending returns the bits per second sent in the last second.
@@ -269,11 +291,14 @@ func (r *Rate) cut(at time.Duration, arriving float64, known bool, lost float64)
 		share = rateDrain
 	}
 	to := r.target * share
+	r.ceiling = r.target
 	if known && r.sending(at) >= rateUsed*r.target {
-		to = min(to, arriving*share)
-	}
-	if r.ceiling = r.target; known {
-		r.ceiling = arriving
+		carried := arriving
+		if r.queue < rateDeep { // what is missing did not fall off a full queue
+			carried /= 1 - min(lost, 0.9)
+		}
+		to = min(to, carried*share)
+		r.ceiling = carried
 	}
 	r.cutAt, r.cutQ = at, r.queue
 	r.target = max(to, rateLeast)
@@ -336,3 +361,13 @@ func (r *Rate) Loss() (share, burst float64) { return r.pattern.Share(), r.patte
 
 // Queue returns how much longer packets take than they have to.
 func (r *Rate) Queue() time.Duration { return time.Duration(r.queue * float64(time.Millisecond)) }
+
+// Stats fills in what the rate control knows.
+func (r *Rate) Stats(s *Stats) {
+	s.TargetBitrate = r.Target()
+	s.SendQueue = r.Queue()
+	s.Advice = r.advice
+	if r.pattern.Share() > 0 {
+		s.LossBurst = r.pattern.Burst()
+	}
+}

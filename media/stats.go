@@ -9,7 +9,7 @@ import (
 
 // Stats is what is known about a call's sound. Names are those of W3C
 // webrtc-stats where it has one. Sent and received bytes are payload alone.
-// Sending, Reception and In each fill in their part.
+// Sending, Rate, Reception and In each fill in their part.
 type Stats struct {
 	// Sending.
 	PacketsSent, BytesSent uint64
@@ -17,6 +17,11 @@ type Stats struct {
 	RemotePacketsLost      int64         // as the peer reports it
 	FractionLost           float64       // in the peer's last interval, 0 to 1
 	RemoteJitter           time.Duration
+	TargetBitrate          int           // bits per second on the wire, headers included; 0 = not controlled
+	SendQueue              time.Duration // how much longer packets take to the peer than they have to
+	LossBurst              float64       // packets lost in a row on average, as the peer tells
+	Advice                 Advice        // what follows from that
+	CopiesSent             uint64        // of frames, as redundancy (RFC 2198)
 
 	// Reception.
 	PacketsReceived, BytesReceived uint64

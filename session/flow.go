@@ -29,14 +29,16 @@ type flow struct {
 	last   [replayed][]byte // the latest datagrams, in turn
 	next   int
 
-	recvMu sync.Mutex // guards what follows
-	in     *Inbound
+	recvMu   sync.Mutex // guards what follows
+	in       *Inbound
+	feedback Feedback // on its way to out
 
-	heard atomic.Bool   // media came since the last report
-	first chan struct{} // closed by the first packet
-	once  sync.Once
-	stop  chan struct{} // closed by close
-	ended sync.Once
+	heard  atomic.Bool   // media came since the last report
+	urgent chan struct{} // capacity 1: a queue builds up, full = told already
+	first  chan struct{} // closed by the first packet
+	once   sync.Once
+	stop   chan struct{} // closed by close
+	ended  sync.Once
 }
 
 // packetRoom holds the longest frame with everything around it.
@@ -52,7 +54,8 @@ func newFlow(now time.Time, h *Hub, c *Call, ov *overlay.Peer, e Answered) (*flo
 	f := &flow{
 		hub: h, call: c, ov: ov, id: e.ID, ssrc: e.Params.RemoteSSRC,
 		out: s.Out, in: s.In,
-		first: make(chan struct{}), stop: make(chan struct{}),
+		urgent: make(chan struct{}, 1),
+		first:  make(chan struct{}), stop: make(chan struct{}),
 	}
 	if err := h.ssrcs.Add(f.ssrc, f); err != nil {
 		return nil, fmt.Errorf("session: call %v: %w", e.ID.Short(), err)
@@ -86,6 +89,7 @@ const replayed = 8
 func (f *flow) replay() {
 	f.sendMu.Lock()
 	defer f.sendMu.Unlock()
+	f.out.NewPath()
 	for i := range replayed {
 		if pkt := f.last[(f.next+i)%replayed]; len(pkt) > 0 {
 			if err := f.ov.SendMedia(pkt); err != nil {
@@ -102,17 +106,25 @@ func (f *flow) receive(pkt []byte) bool {
 	f.recvMu.Lock()
 	h, payload, err := f.in.Receive(now, pkt)
 	if h != nil {
-		f.call.in.Push(now, h, payload)
+		f.call.in.PushRedundant(now, h, payload, f.in.Copies())
 	}
-	fb, news := f.in.Feedback()
+	if f.in.Feedback(&f.feedback) {
+		// Always in this order: nobody takes recvMu while holding sendMu.
+		f.sendMu.Lock()
+		f.out.Feedback(&f.feedback)
+		f.call.out.Advise(f.out.Advice())
+		f.sendMu.Unlock()
+	}
+	urgent := h != nil && f.in.Urgent(now)
 	f.recvMu.Unlock()
 	if err != nil {
 		return false
 	}
-	if news {
-		f.sendMu.Lock()
-		f.out.Feedback(fb)
-		f.sendMu.Unlock()
+	if urgent {
+		select {
+		case f.urgent <- struct{}{}:
+		default:
+		}
 	}
 	f.heard.Store(true)
 	if h != nil {
@@ -129,7 +141,8 @@ func (f *flow) report() {
 	timer := time.NewTimer(time.Until(f.out.ReportAt()))
 	f.sendMu.Unlock()
 	defer timer.Stop()
-	buf := make([]byte, 0, packetRoom)
+	buf, receipts := make([]byte, 0, packetRoom), make([]byte, 0, media.MaxReceiptsSize)
+	path := f.ov.Path()
 	for {
 		select {
 		case <-first:
@@ -139,9 +152,15 @@ func (f *flow) report() {
 		case now := <-timer.C:
 			f.recvMu.Lock()
 			blocks := f.in.Report(now)
+			receipts = f.in.Receipts(now, receipts[:0])
 			f.recvMu.Unlock()
+			old := path
+			path = f.ov.Path()
 			f.sendMu.Lock()
-			pkt, err := f.out.Report(now, blocks, buf[:0])
+			if path.Remote != old.Remote || path.Kind != old.Kind {
+				f.out.NewPath()
+			}
+			pkt, err := f.out.Report(now, blocks, receipts, buf[:0])
 			if err == nil {
 				err = f.ov.SendMedia(pkt)
 			}
@@ -154,6 +173,19 @@ func (f *flow) report() {
 				f.hub.loop.Post(func(now time.Time) { f.hub.m.MediaHeard(now, f.id) })
 			}
 			timer.Reset(max(due.Sub(now), 10*time.Millisecond))
+		case <-f.urgent:
+			f.recvMu.Lock()
+			receipts = f.in.Receipts(time.Now(), receipts[:0])
+			f.recvMu.Unlock()
+			f.sendMu.Lock()
+			pkt, err := f.out.Receipts(receipts, buf[:0])
+			if err == nil && len(pkt) > 0 {
+				err = f.ov.SendMedia(pkt)
+			}
+			f.sendMu.Unlock()
+			if err != nil {
+				f.hub.log.Debug("receipts not sent", "call", f.id, "err", err)
+			}
 		case <-f.stop:
 			return
 		case <-f.hub.ctx.Done():

@@ -19,9 +19,13 @@ const maxReports = 8
 // Inbound is the receiving half of a Stream. It is not safe for concurrent use.
 type Inbound struct {
 	local     uint32
+	remote    uint32
 	codec     uint8
 	unprotect *Unprotect
+	red       bool // copies were agreed on
 	reception media.Reception
+	arrivals  media.Arrivals
+	parts     media.RED
 	header    rtp.Header
 	buf       [maxMediaPacket]byte
 	feedback  Feedback
@@ -31,8 +35,10 @@ type Inbound struct {
 // Feedback is a report of the peer about our sending, on its way from the
 // receiving half to the sending one.
 type Feedback struct {
-	at    time.Time
-	block rtcp.ReceptionReport
+	at       time.Time
+	block    rtcp.ReceptionReport
+	receipts int // bytes of raw
+	raw      [media.MaxReceiptsSize]byte
 }
 
 // NewInbound returns the receiving half for key k.
@@ -41,13 +47,16 @@ func NewInbound(k Key, p Params) (*Inbound, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Inbound{local: p.LocalSSRC, codec: p.Codec.PayloadType, unprotect: u}, nil
+	return &Inbound{
+		local: p.LocalSSRC, remote: p.RemoteSSRC, codec: p.Codec.PayloadType,
+		red: p.Capabilities&CapRED != 0, unprotect: u,
+	}, nil
 }
 
 // Receive authenticates and decrypts a datagram. For a media packet it returns
-// header and payload, valid until the next call; for RTCP nil and nil. An error
-// means that the packet was not genuine, not new or not understood: it was
-// counted and changed nothing else.
+// header and payload, valid until the next call, and Copies returns what came
+// along; for RTCP nil and nil. An error means that the packet was not genuine,
+// not new or not understood: it was counted and changed nothing else.
 func (i *Inbound) Receive(now time.Time, pkt []byte) (*rtp.Header, []byte, error) {
 	h, payload, err := i.receive(now, pkt)
 	if err != nil {
@@ -60,19 +69,35 @@ func (i *Inbound) receive(now time.Time, pkt []byte) (*rtp.Header, []byte, error
 	if IsRTCP(pkt) {
 		return nil, nil, i.receiveRTCP(now, pkt)
 	}
-	if len(pkt) < rtpHeaderSize || pkt[1]&0x7f != i.codec {
+	if len(pkt) < rtpHeaderSize {
+		return nil, nil, errMedia
+	}
+	kind := pkt[1] & 0x7f
+	if kind != i.codec && !(i.red && kind == redType(i.codec)) {
 		return nil, nil, errMedia
 	}
 	payload, err := i.unprotect.RTP(i.buf[:0], pkt, &i.header)
 	if err != nil {
 		return nil, nil, err
 	}
+	i.parts = media.RED{Primary: payload}
+	if kind != i.codec {
+		if err := i.parts.Parse(payload, i.codec); err != nil {
+			return nil, nil, fmt.Errorf("%w: %w", errMedia, err)
+		}
+		i.header.PayloadType = i.codec
+	}
 	i.reception.Receive(now, &i.header, len(payload))
-	return &i.header, payload, nil
+	i.arrivals.Receive(now, i.header.SequenceNumber, i.header.Timestamp)
+	return &i.header, i.parts.Primary, nil
 }
 
-// receiveRTCP reads sender and receiver reports and skips everything else: the
-// fewer decoders see a peer's bytes, the better.
+// Copies returns the copies of earlier frames in the media packet that Receive
+// returned last, valid as long.
+func (i *Inbound) Copies() []media.Copy { return i.parts.Copies() }
+
+// receiveRTCP reads sender and receiver reports and receipts, and skips
+// everything else: the fewer decoders see a peer's bytes, the better.
 func (i *Inbound) receiveRTCP(now time.Time, pkt []byte) error {
 	b, err := i.unprotect.RTCP(i.buf[:0], pkt)
 	if err != nil {
@@ -111,21 +136,38 @@ func (i *Inbound) report(now time.Time, kind rtcp.PacketType, b []byte) error {
 			return err
 		}
 		blocks = rr.Reports
+	case rtcp.TypeTransportSpecificFeedback:
+		if _, err := media.ParseReceipts(b, i.local); err == nil && len(b) <= len(i.feedback.raw) {
+			i.feedback.at = now
+			i.feedback.receipts = copy(i.feedback.raw[:], b)
+		}
 	}
 	for _, block := range blocks {
 		if block.SSRC == i.local {
-			i.feedback = Feedback{at: now, block: block}
+			i.feedback.at, i.feedback.block = now, block
 		}
 	}
 	return nil
 }
 
-// Feedback returns the peer's last report about our stream, once. The driver
-// hands it to Outbound.Feedback.
-func (i *Inbound) Feedback() (Feedback, bool) {
-	f := i.feedback
+// Feedback moves the peer's last report about our stream to f, once, and says
+// whether there was one. The driver hands it to Outbound.Feedback.
+func (i *Inbound) Feedback(f *Feedback) bool {
+	if i.feedback.at.IsZero() {
+		return false
+	}
+	*f = i.feedback
 	i.feedback = Feedback{}
-	return f, !f.at.IsZero()
+	return true
+}
+
+// Urgent says whether the peer should have receipts now.
+func (i *Inbound) Urgent(now time.Time) bool { return i.arrivals.Urgent(now) }
+
+// Receipts appends the receipts of the peer's packets (RFC 8888) to dst; nothing
+// when nothing has come since the last.
+func (i *Inbound) Receipts(now time.Time, dst []byte) []byte {
+	return i.arrivals.Append(now, dst, i.local, i.remote)
 }
 
 // Report returns the report block about the peer's stream; none before its

@@ -16,10 +16,25 @@ import (
 )
 
 // reportEvery is the mean spacing of RTCP reports, varied by a half to both
-// sides (RFC 3550 §6.3.1). A report with all around it is 124 bytes, 4 % of a
-// 24 kb/s voice; the 5 s minimum of RFC 3550 is waived as RFC 4585 §3.4 allows,
-// because a changed path must show in the round trip at once.
+// sides (RFC 3550 §6.3.1). A report with all around it is about 300 bytes, 5 %
+// of a 24 kb/s voice; the 5 s minimum of RFC 3550 is waived as RFC 4585 §3.4
+// allows, because a changed path must show in the round trip at once.
 const reportEvery = time.Second
+
+// redPayloadType is under which copies travel along (RFC 2198), the number that
+// browsers use; redOther where the codec has that.
+const (
+	redPayloadType = 63
+	redOther       = 62
+)
+
+// redType returns the payload type of packets with copies.
+func redType(codec uint8) uint8 {
+	if codec == redPayloadType {
+		return redOther
+	}
+	return redPayloadType
+}
 
 // Outbound is the sending half of a Stream. It is not safe for concurrent use.
 type Outbound struct {
@@ -27,6 +42,12 @@ type Outbound struct {
 	packetizer *media.Packetizer
 	protect    *Protect
 	sending    media.Sending
+	rate       *media.Rate
+	codec      uint8
+	red        bool // copies were agreed on
+	redundancy media.Redundancy
+	payload    []byte // with copies
+	copies     uint64
 	header     rtp.Header
 	cname      string
 	rng        *rand.Rand
@@ -47,6 +68,10 @@ func NewOutbound(now time.Time, k Key, p Params, rng *rand.Rand) (*Outbound, err
 		ssrc:       p.LocalSSRC,
 		packetizer: media.NewPacketizer(p.LocalSSRC, p.Codec.PayloadType, rng),
 		protect:    protect,
+		rate:       media.NewRate(),
+		codec:      p.Codec.PayloadType,
+		red:        p.Capabilities&CapRED != 0,
+		payload:    make([]byte, 0, media.REDRoom),
 		cname:      base64.RawStdEncoding.EncodeToString(name),
 		rng:        rng,
 		// RFC 3550 §6.2: half the interval before the first report.
@@ -54,8 +79,9 @@ func NewOutbound(now time.Time, k Key, p Params, rng *rand.Rand) (*Outbound, err
 	}, nil
 }
 
-// Send appends the protected datagram of f to dst. A frame without payload
-// sends nothing. The error is a *media.PayloadError for a payload no datagram
+// Send appends the protected datagram of f to dst, with copies of earlier frames
+// where both sides agreed on RED, the network loses packets and the rate allows
+// it. A frame without payload sends nothing. The error is a *media.PayloadError for a payload no datagram
 // holds; srtp has none before 2^48 packets.
 func (o *Outbound) Send(now time.Time, f *media.Frame, dst []byte) ([]byte, error) {
 	switch n := len(f.Payload); {
@@ -65,20 +91,37 @@ func (o *Outbound) Send(now time.Time, f *media.Frame, dst []byte) ([]byte, erro
 		return dst, fmt.Errorf("session: send: %w", &media.PayloadError{Len: n, What: "too long for a datagram"})
 	}
 	o.packetizer.Next(*f, &o.header)
-	dst, err := o.protect.RTP(dst, &o.header, f.Payload)
+	payload := f.Payload
+	if o.red {
+		b, n := o.redundancy.Append(o.payload[:0], o.codec, o.header.Timestamp, payload, o.rate.Advice(), o.rate.Room(now))
+		if n > 0 {
+			payload = b
+			o.header.PayloadType = redType(o.codec)
+			o.copies += uint64(n)
+		}
+	}
+	dst, err := o.protect.RTP(dst, &o.header, payload)
 	if err != nil {
 		return dst, err
 	}
-	o.sending.Send(now, &o.header, len(f.Payload))
+	o.sending.Send(now, &o.header, len(payload))
+	o.rate.Sent(now, o.header.SequenceNumber, len(payload), media.HasFEC(f.Payload))
 	return dst, nil
 }
+
+// Advice returns what the network can carry now.
+func (o *Outbound) Advice() media.Advice { return o.rate.Advice() }
+
+// NewPath tells that packets take another way from now on.
+func (o *Outbound) NewPath() { o.rate.NewPath() }
 
 // ReportAt returns when the next report is due.
 func (o *Outbound) ReportAt() time.Time { return o.reportAt }
 
-// Report appends a protected compound report (SR or RR, and SDES with CNAME,
-// RFC 3550 §6.1) to dst. blocks are what the receiving half reports.
-func (o *Outbound) Report(now time.Time, blocks []rtcp.ReceptionReport, dst []byte) ([]byte, error) {
+// Report appends a protected compound report (SR or RR, SDES with CNAME, RFC
+// 3550 §6.1, and receipts, RFC 8888) to dst. blocks and receipts are what the
+// receiving half reports.
+func (o *Outbound) Report(now time.Time, blocks []rtcp.ReceptionReport, receipts, dst []byte) ([]byte, error) {
 	o.reportAt = now.Add(reportEvery/2 + time.Duration(o.rng.Int64N(int64(reportEvery))))
 	var report rtcp.Packet = &rtcp.ReceiverReport{SSRC: o.ssrc, Reports: blocks}
 	if o.sending.Sent() {
@@ -90,14 +133,36 @@ func (o *Outbound) Report(now time.Time, blocks []rtcp.ReceptionReport, dst []by
 	if err != nil {
 		return dst, fmt.Errorf("session: report: %w", err)
 	}
-	return o.protect.RTCP(dst, compound)
+	return o.protect.RTCP(dst, append(compound, receipts...))
+}
+
+// Receipts appends protected receipts alone to dst: early feedback of reduced
+// size (RFC 4585 §3.4, RFC 5506), for a queue builds up. Without receipts it
+// appends nothing.
+func (o *Outbound) Receipts(receipts, dst []byte) ([]byte, error) {
+	if len(receipts) == 0 {
+		return dst, nil
+	}
+	return o.protect.RTCP(dst, receipts)
 }
 
 // Feedback takes in what the peer reports about our stream.
-func (o *Outbound) Feedback(f Feedback) { o.sending.Receive(f.at, &f.block) }
+func (o *Outbound) Feedback(f *Feedback) {
+	o.sending.Receive(f.at, &f.block)
+	if f.receipts == 0 {
+		return
+	}
+	if r, err := media.ParseReceipts(f.raw[:f.receipts], o.ssrc); err == nil {
+		o.rate.Receipts(f.at, &r)
+	}
+}
 
 // RTT returns the last round trip measured by RTCP; zero before the first.
 func (o *Outbound) RTT() time.Duration { return o.sending.RTT() }
 
 // Stats fills in what sending knows.
-func (o *Outbound) Stats(st *media.Stats) { o.sending.Stats(st) }
+func (o *Outbound) Stats(st *media.Stats) {
+	o.sending.Stats(st)
+	o.rate.Stats(st)
+	st.CopiesSent = o.copies
+}

@@ -42,8 +42,9 @@ func (s *Stream) Send(now time.Time, f *media.Frame, dst []byte) ([]byte, error)
 // Receive takes a datagram; see Inbound.Receive.
 func (s *Stream) Receive(now time.Time, pkt []byte) (*rtp.Header, []byte, error) {
 	h, payload, err := s.In.Receive(now, pkt)
-	if f, ok := s.In.Feedback(); ok {
-		s.Out.Feedback(f)
+	var f Feedback
+	if s.In.Feedback(&f) {
+		s.Out.Feedback(&f)
 	}
 	return h, payload, err
 }
@@ -51,7 +52,7 @@ func (s *Stream) Receive(now time.Time, pkt []byte) (*rtp.Header, []byte, error)
 // Report appends the protected RTCP report of both halves to dst. It is due at
 // Out.ReportAt.
 func (s *Stream) Report(now time.Time, dst []byte) ([]byte, error) {
-	return s.Out.Report(now, s.In.Report(now), dst)
+	return s.Out.Report(now, s.In.Report(now), s.In.Receipts(now, nil), dst)
 }
 
 // Stats fills in what the stream knows.

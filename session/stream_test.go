@@ -232,7 +232,7 @@ func TestFeedbackOfAnother(t *testing.T) {
 	if _, _, err := b.In.Receive(start, pkt); err != nil {
 		t.Fatal(err)
 	}
-	if _, ok := b.In.Feedback(); ok {
+	if b.In.Feedback(new(Feedback)) {
 		t.Error("taken for ours")
 	}
 }
