@@ -130,7 +130,8 @@ var purity = house.Purity{
 
 		"overlay/relay/turn_conn.go":   "an address at a TURN server: keepalives, deadlines",
 		"overlay/relay/turn_peer.go":   "asks a TURN server for permissions in the background",
-		"overlay/relay/turn_server.go": "sockets of the TURN server; clock of its credentials",
+		"overlay/relay/turn_server.go": "the TURN server; clock of its credentials",
+		"overlay/relay/turn_socket.go": "sockets of the TURN server",
 		"overlay/relay/turn_wire.go":   "the connection to a TURN server",
 	},
 	Files: map[string]string{

@@ -131,6 +131,7 @@ func TestRoundTrip(t *testing.T) {
 				t.Fatalf("%d: %d bytes back", i, len(got))
 			}
 		}
+		synctest.Wait() // it counts after it has written
 		if s := e.a.Stats(); s != (Stats{Received: 300, Sent: 300}) {
 			t.Errorf("%+v", s)
 		}
