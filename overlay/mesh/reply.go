@@ -5,6 +5,8 @@ package mesh
 import (
 	"bytes"
 	"crypto/sha256"
+	"encoding/binary"
+	"slices"
 	"time"
 )
 
@@ -29,14 +31,19 @@ func (r *router) reply(at time.Time, to Route, secret, body []byte) {
 		r.routing.False++
 		return
 	}
+	r.respond(now, t, body)
+}
+
+// respond sends a reply of this node.
+func (r *router) respond(now time.Duration, t *trail, body []byte) {
 	t.sent++
 	t.proved = true
-	t.extend(now)
 	if t.own {
 		r.answered(now, t, body, 0, r.c.id)
 		return
 	}
-	r.passOn(t, 0, t.sent, 1, body, replyWays)
+	t.extend(now)
+	r.passOn(t, int(t.ended), t.sent, 1, body, replyWays)
 }
 
 // unlock checks a secret and remembers it.
@@ -122,20 +129,13 @@ func (r *router) receiveReply(now time.Duration, from *neighbour, b []byte) erro
 		r.settle(a, givenTaken)
 		from.score.add(t.head.locked(), t.weight(a), true)
 	}
-	if t.head.locked() {
+	if t.head.locked() && !t.own {
 		t.extend(now)
 	}
-	// All ways of an exact message come from one node, which numbers its
-	// replies; otherwise each copy has a target of its own.
-	numbered := &a.numbered
-	if t.head.exact() {
-		numbered = &t.numbered
-	}
-	if m.number > 0 && *numbered&(1<<m.number) != 0 { // a second way; its bringer still learns of the first
+	if m.number > 0 && !t.hear(&m, a) { // it came another way; who brought this copy still learns that it arrived
 		r.routing.Excess++
 		m.number = 0
 	}
-	*numbered |= 1 << m.number
 	switch {
 	case t.own && m.number > 0:
 		r.answered(now, t, m.body, int(m.hops), from.id)
@@ -147,6 +147,29 @@ func (r *router) receiveReply(now time.Duration, from *neighbour, b []byte) erro
 		r.tell(t, t.bringer(int(a.leg)))
 	}
 	return nil
+}
+
+// maxHeard bounds the replies to one message that a node passes on: all of one
+// node's, over two ways, or five record slots from each of a dozen nodes.
+const maxHeard = 2 * maxReplies
+
+// hear reports whether a reply is a new one. It is its content that counts: a
+// liar on one way knows numbers and secret, and must not take the place of what
+// comes another way. Messages that aren't exact have a target for each copy.
+func (t *trail) hear(m *replyMsg, a *given) bool {
+	h := sha256.New()
+	h.Write([]byte{m.number})
+	if !t.head.exact() {
+		h.Write(a.to.id[:])
+	}
+	h.Write(m.body)
+	var sum [sha256.Size]byte
+	x := binary.BigEndian.Uint64(h.Sum(sum[:0]))
+	if len(t.heard) == maxHeard || slices.Contains(t.heard, x) {
+		return false
+	}
+	t.heard = append(t.heard, x)
+	return true
 }
 
 func (r *router) answered(now time.Duration, t *trail, body []byte, hops int, first ID) {

@@ -2,10 +2,7 @@
 
 package mesh
 
-import (
-	"bytes"
-	"time"
-)
+import "time"
 
 const (
 	// firstCopies set out at first: at 10⁴ nodes three find their target in
@@ -87,7 +84,7 @@ func (r *router) send(at time.Time, q Request) uint32 {
 	}
 	r.setTimer(min(t.end, now+life), t, timeEnd, 0)
 	if q.Exact && q.To == r.c.id {
-		r.deliver(t, 0, r.c.id)
+		r.deliver(now, t, -1)
 		return request
 	}
 	copies := firstCopies
@@ -161,8 +158,8 @@ func (r *router) undelivered(request uint32) {
 	r.c.events.push(Undelivered{request})
 }
 
-// deliver ends a copy's way here.
-func (r *router) deliver(t *trail, hops uint8, from ID) {
+// deliver ends a leg's way here, or with leg −1 that of a message of our own.
+func (r *router) deliver(now time.Duration, t *trail, leg int) {
 	r.routing.Delivered++
 	r.lastRoute++
 	t.route = r.lastRoute
@@ -170,13 +167,16 @@ func (r *router) deliver(t *trail, hops uint8, from ID) {
 		r.routes = make(map[Route]*trail)
 	}
 	r.routes[t.route] = t
+	e := Delivered{Route: t.route, To: t.head.key, Kind: t.head.kind, Body: t.tail[headLen:], From: r.c.id, Trace: t.trace}
+	if leg >= 0 {
+		t.ended = t.legs[leg].back
+		e.Hops, e.From = int(t.legs[leg].hops), t.bringer(leg).n.id
+	}
 	if t.head.kind == Find {
-		r.answerFind(t)
+		r.respond(now, t, r.found(&t.head.key))
 		return
 	}
-	r.c.events.push(Delivered{
-		Route: t.route, To: t.head.key, Kind: t.head.kind, Body: t.tail[headLen:], Hops: int(hops), From: from, Trace: t.trace,
-	})
+	r.c.events.push(e)
 }
 
 // receive takes a message of type 0x10–0x1f.
@@ -198,151 +198,6 @@ func (r *router) receive(at time.Time, from *neighbour, b []byte) error {
 	return nil
 }
 
-func (r *router) receiveRoute(now time.Duration, from *neighbour, b []byte) error {
-	m, err := readRoute(b)
-	if err != nil {
-		return err
-	}
-	trace := traceOf(m.tail)
-	t := r.trails[trace]
-	if t != nil && !t.takesAnother(now) {
-		r.again(t, from)
-		return nil
-	}
-	var h head
-	h.set(m.tail)
-	here := h.exact() && h.key == r.c.id
-	if !r.admitted(now, from) || t == nil && r.full(&m) || r.c.self.Leaf && !here {
-		r.routing.Busy++
-		r.refuse(from, &trace, refuseBusy, nil)
-		return nil
-	}
-	if t == nil {
-		t = r.newTrail(now, trace, bytes.Clone(m.tail))
-		r.setTimer(t.end, t, timeEnd, 0)
-	}
-	l := leg{nth: m.copy, hops: m.hops, cur: -1, seen: m.seen, back: uint8(t.addBack(from, true))}
-	for _, id := range [...]*ID{&from.id, &r.c.id} { // whatever the set says
-		l.seen.merge([]uint16{fingerprint(&trace, id)})
-	}
-	l.came = l.seen.n
-	t.legs, t.lastLeg = append(t.legs, l), now
-	if i := len(t.legs) - 1; !here && !r.step(now, t, i) && h.exact() {
-		r.sendBack(t, i)
-		return nil
-	}
-	r.ack(from, &trace)
-	if here || t.legs[len(t.legs)-1].cur < 0 {
-		r.deliver(t, m.hops, from.id)
-	}
-	return nil
-}
-
-// takesAnother reports whether one more copy of a message is welcome.
-func (t *trail) takesAnother(now time.Duration) bool {
-	if t.own || t.proved || t.route != 0 || len(t.legs) == maxLegs {
-		return false
-	}
-	return t.legs[len(t.legs)-1].stuck || now-t.lastLeg >= anotherAfter
-}
-
-// full reports whether there is no room for another message.
-func (r *router) full(m *routeMsg) bool {
-	limit := maxHeld
-	if m.copy >= firstCopies {
-		limit /= 2
-	}
-	return len(r.trails) >= maxTrails || r.held+len(m.tail) > limit
-}
-
-// again answers a copy of a message that came by before.
-func (r *router) again(t *trail, from *neighbour) {
-	if t.head.exact() && !t.own && (t.route != 0 || t.proved) { // it has arrived, so this copy has
-		r.ack(from, &t.trace)
-		if b := t.addBack(from, true); b < maxBacks && t.proved {
-			r.tell(t, &t.backs[b])
-		}
-		return
-	}
-	if !t.own {
-		t.addBack(from, false)
-	}
-	r.routing.Seen++
-	r.refuse(from, &t.trace, refuseSeen, nil)
-}
-
-func (r *router) ack(to *neighbour, trace *Trace) {
-	r.c.out.push(to.id, appendAck(make([]byte, 0, 1+traceLen), trace))
-}
-
-func (r *router) refuse(to *neighbour, trace *Trace, why reason, hints []uint16) {
-	b := make([]byte, 0, 1+traceLen+2+2*len(hints))
-	r.c.out.push(to.id, appendRefuse(b, trace, why, hints))
-}
-
-// sendBack tells who brought a leg that there is no way from here.
-func (r *router) sendBack(t *trail, leg int) {
-	r.routing.Stuck++
-	l := &t.legs[leg]
-	l.stuck = true
-	hints := l.seen.f[l.came:l.seen.n]
-	r.refuse(t.bringer(leg).n, &t.trace, refuseStuck, hints[max(0, len(hints)-maxHints):])
-}
-
-func (r *router) receiveAck(now time.Duration, from *neighbour, b []byte) error {
-	trace, err := readAck(b)
-	if err != nil {
-		return err
-	}
-	t := r.trails[trace]
-	i := -1
-	if t != nil {
-		i = t.tryOf(&from.id)
-	}
-	if i < 0 || t.tries[i].state == givenTaken || t.tries[i].state == givenRefused {
-		r.routing.Stray++
-		return nil
-	}
-	a := &t.tries[i]
-	from.score.acked(now - a.sent)
-	r.settle(a, givenTaken)
-	if t.own {
-		return nil
-	}
-	r.routing.Forwarded++
-	if t.head.kind == Ring {
-		r.c.events.push(Passed{From: t.bringer(int(a.leg)).n.id, To: from.id, Trace: trace})
-	}
-	return nil
-}
-
-func (r *router) receiveRefuse(now time.Duration, from *neighbour, b []byte) error {
-	trace, why, hints, err := readRefuse(b)
-	if err != nil {
-		return err
-	}
-	t := r.trails[trace]
-	i := -1
-	if t != nil {
-		i = t.tryOf(&from.id)
-	}
-	if i < 0 || t.tries[i].state == givenRefused || t.tries[i].proved {
-		r.routing.Stray++
-		return nil
-	}
-	r.settle(&t.tries[i], givenRefused)
-	l := &t.legs[t.tries[i].leg]
-	if int(l.cur) != i {
-		return nil
-	}
-	if why != refuseSeen {
-		l.detours++
-	}
-	l.seen.merge(hints.list())
-	r.failed(now, t, int(t.tries[i].leg))
-	return nil
-}
-
 // failed gives a leg's message to the next best neighbour, or ends the leg.
 func (r *router) failed(now time.Duration, t *trail, i int) {
 	l := &t.legs[i]
@@ -360,7 +215,7 @@ func (r *router) failed(now time.Duration, t *trail, i int) {
 	case t.head.exact() || t.route != 0:
 		r.sendBack(t, i)
 	default:
-		r.deliver(t, l.hops, t.bringer(i).n.id)
+		r.deliver(now, t, i)
 	}
 }
 

@@ -10,17 +10,15 @@ const maxFound = 16
 
 // The answer to a routed Find: n(1) || n × card. The first is the card of the
 // node that answers, then its neighbours, nearest to the key first.
-func (r *router) answerFind(t *trail) {
+func (r *router) found(key *ID) []byte {
 	var room [maxFound]*neighbour
-	found := r.c.table.nearest(room[:0], t.head.key, maxFound-1, func(n *neighbour) bool { return n.leaf() })
+	found := r.c.table.nearest(room[:0], *key, maxFound-1, func(n *neighbour) bool { return n.leaf() })
 	b := append(make([]byte, 0, 1+maxFound*cardLen), byte(1+len(found)))
 	b = appendCard(b, r.c.self)
 	for _, n := range found {
 		b = appendCard(b, n.card)
 	}
-	t.sent++
-	t.proved = true
-	r.passOn(t, 0, t.sent, 1, b, replyWays)
+	return b
 }
 
 // Found decodes the body of an Answered event for a message of kind Find: the

@@ -132,7 +132,7 @@ func (r *router) step(now time.Duration, t *trail, i int) bool {
 	}
 	n := r.choose(now, t, l)
 	if t.own && t.route == 0 && r.takesOwn(t, n) {
-		r.deliver(t, 0, r.c.id)
+		r.deliver(now, t, -1)
 		return true
 	}
 	if n == nil {

@@ -384,3 +384,16 @@ func (f fate) log(tb testing.TB, what string) {
 	tb.Logf("%-36s %5d rings: %6.2f%% arrived (%6.2f%% in 3 s), %6.2f%% answered; %.2f hops, %d/%d ms p50/p99", what, f.n, f.share(),
 		100*float64(f.in3s)/float64(f.n), 100*float64(f.answered)/float64(f.n), f.hops, f.p50.Milliseconds(), f.p99.Milliseconds())
 }
+
+// kill makes a share of the nodes silent; nobody is told.
+func (w *routeWorld) kill(share float64) {
+	for _, i := range w.rng.Perm(len(w.nodes))[:int(share*float64(len(w.nodes)))] {
+		w.nodes[i].dead = true
+	}
+}
+
+func (w *routeWorld) corrupt(share float64, b badness) {
+	for _, i := range w.rng.Perm(len(w.nodes))[:int(share*float64(len(w.nodes)))] {
+		w.nodes[i].bad = b
+	}
+}
