@@ -304,3 +304,93 @@ func BenchmarkPlayer(b *testing.B) {
 		r.pull(nil)
 	}
 }
+
+// TestPlayerBadStreams: numbers that jump, wrap and go back, another SSRC,
+// repeats, packets of long ago: sound goes on within a second.
+func TestPlayerBadStreams(t *testing.T) {
+	type stream struct {
+		seq  uint16
+		ts   uint32
+		ssrc uint32
+	}
+	for name, after := range map[string]stream{
+		"nothing":        {500, 500 * 960, 0},
+		"number jumps":   {30000, 500 * 960, 0},
+		"time jumps":     {500, 1 << 30, 0},
+		"time goes back": {500, 960, 0},
+		"both go back":   {100, 100 * 960, 0},
+		"another SSRC":   {500, 500 * 960, 9},
+		"all new":        {7, 7, 7},
+	} {
+		r := newRoom(PlayoutConfig{})
+		push := func(i int, s stream, k int) {
+			h := rtp.Header{SequenceNumber: s.seq + uint16(k), Timestamp: s.ts + uint32(k)*960, SSRC: s.ssrc}
+			list := []Copy{{Offset: 960, Payload: speech(i - 1)}, {Offset: 4800, Payload: speech(i - 5)}}
+			r.play.PushRedundant(start.Add(r.at), &h, speech(i), list)
+			if i%10 == 0 { // again, and one of an hour ago
+				r.play.PushRedundant(start.Add(r.at), &h, speech(i), list)
+				h.SequenceNumber -= 50 * 60 * 60 % 1 << 15
+				h.Timestamp -= 3600 * ClockRate
+				r.play.PushRedundant(start.Add(r.at), &h, speech(i), list)
+			}
+		}
+		for i := range 1000 {
+			if r.at = even(i); i < 500 || name == "nothing" {
+				push(i, stream{65000, 1<<32 - 100*960, 0}, i) // both wrap
+			} else {
+				push(i, after, i-500)
+			}
+			r.pull(t)
+			r.pull(t)
+			checkPlayout(t, r.play, start.Add(r.at))
+		}
+		if s := r.play.Stats(start); s.Played < 940 {
+			t.Errorf("%s: %d of 1000 packets played: %+v", name, s.Played, s)
+		}
+	}
+}
+
+// FuzzPlayer reads its input as a script of packets with copies, pulls, waits
+// and stalls. Nothing panics or grows, and pulls are always filled.
+func FuzzPlayer(f *testing.F) {
+	f.Add([]byte{0, 0, 0, 0x80, 0x80, 0, 0x80, 0x80, 0x40, 3, 2, 0x80, 0xc5, 0x80})
+	f.Add([]byte("jump\xff\xff\xff\xffand\xfe\xfe\xfeback, with \x41\x42\x43 copies"))
+	f.Fuzz(func(t *testing.T, script []byte) {
+		r := newRoom(PlayoutConfig{})
+		r.dec.cheap = true
+		var h rtp.Header
+		take := func() byte {
+			if len(script) == 0 {
+				return 0
+			}
+			b := script[0]
+			script = script[1:]
+			return b
+		}
+		for len(script) > 0 {
+			op := take()
+			switch op >> 6 {
+			case 0: // the packet after, some lost, with copies
+				n := uint16(op&3) + 1
+				h.SequenceNumber += n
+				h.Timestamp += uint32(n) * 960
+				r.play.PushRedundant(start.Add(r.at), &h, []byte{op, 0x40, 1}, []Copy{
+					{Offset: uint32(op>>2&7) * 960, Payload: speech(1)},
+					{Offset: uint32(op) << 4, Payload: []byte{op, 1, 2}},
+				})
+			case 1: // a jump
+				h.SequenceNumber += uint16(int8(take())) * uint16(op&0x3f)
+				h.Timestamp += uint32(int32(int8(take()))) << (op & 0x1f)
+				h.SSRC ^= uint32(op & 1)
+			case 2:
+				r.pull(t)
+			case 3:
+				r.at += time.Duration(op&0x3f) * time.Duration(op&0x3f) * ms
+			}
+			checkPlayout(t, r.play, start.Add(r.at))
+			if len(r.player.fifo) > playerRoom {
+				t.Fatalf("%d samples in the player", len(r.player.fifo))
+			}
+		}
+	})
+}

@@ -212,6 +212,41 @@ func TestPlayoutSkipsSilenceFirst(t *testing.T) {
 	}
 }
 
+// TestPlayoutFreeze: half a second without packets, which then come at once; a
+// reader of encoded frames is back at the delay from before within 2 s too.
+func TestPlayoutFreeze(t *testing.T) {
+	p := NewPlayout(PlayoutConfig{})
+	var f Frame
+	buf := make([]byte, 0, MaxPayload)
+	var before, after time.Duration
+	for i := range 400 {
+		if now := start.Add(even(i)); i < 200 || i > 225 {
+			h := headerFor(i)
+			p.Push(now, &h, speech(i))
+		} else if i == 225 {
+			for k := 200; k <= 225; k++ {
+				h := headerFor(k)
+				p.Push(now, &h, speech(k))
+			}
+		}
+		p.Pop(start.Add(even(i)), &f, buf)
+		checkPlayout(t, p, start.Add(even(i)))
+		late := even(i) - toDuration(p.next-(1<<32))
+		switch i {
+		case 199:
+			before = late
+		case 325:
+			after = late
+		}
+	}
+	if after > before+20*ms {
+		t.Errorf("delay %v before the freeze, %v two seconds after", before, after)
+	}
+	if s := p.Stats(start); s.Late+s.Dropped > 2 {
+		t.Errorf("%+v", s)
+	}
+}
+
 // TestPlayoutSkipsHoles: while the delay is too long, a lost frame is skipped,
 // not concealed.
 func TestPlayoutSkipsHoles(t *testing.T) {
