@@ -23,8 +23,8 @@ func replyRate() rate { return rate{perSecond: 20, burst: 256} }
 
 const (
 	// maxWaiting bounds the messages given to a neighbour that it has not
-	// acknowledged: it is slower than what comes in, so others get the rest.
-	maxWaiting = 32
+	// acknowledged, to the burst that it takes: what is above goes to others.
+	maxWaiting = 128
 	// prefixSlots: prefixes share this many buckets by a salted hash. With 110
 	// links some share one, so a flood may cost strangers their burst, not
 	// their link; the salt keeps them from being chosen.
