@@ -101,8 +101,8 @@ func newNode(cfg Config, conns []net.PacketConn, open opener) (*Node, error) {
 	n.ctx, n.cancel = context.WithCancel(context.Background())
 	hc := session.Config{
 		Self: dev, Name: cfg.Name, Logger: n.log,
-		// What every Opus decoder can take.
-		Calls: session.Options{Capabilities: session.CapDTX | session.CapFEC},
+		// What every Opus decoder can take, and copies, which the session makes.
+		Calls: session.Options{Capabilities: session.CapDTX | session.CapFEC | session.CapRED},
 	}
 	if cfg.Policy != nil {
 		hc.Allow = func(from identity.ID, name string) error { return cfg.Policy(Ask{Peer: from, Name: name}) }
