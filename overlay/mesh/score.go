@@ -76,7 +76,15 @@ func (s *deliveryScore) add(locked bool, weight float32, good bool) {
 }
 
 // value estimates the share of messages that arrive, 0 to 1.
-func (s *deliveryScore) value() float32 { return min(s.locked.value(), s.open.value()) }
+func (s *deliveryScore) value() float32 {
+	switch {
+	case s.open.all == 0:
+		return s.locked.value()
+	case s.locked.all == 0:
+		return s.open.value()
+	}
+	return min(s.locked.value(), s.open.value())
+}
 
 // worth is the share of what this neighbour brought that was proved. Its
 // messages weigh that much when they are lost behind somebody else: who sends
