@@ -116,6 +116,7 @@ type ask struct {
 	paths   bool // by a Paths, which probes what peers name
 	trust   Trust
 	flow    bool          // the first packet from its socket to its destination
+	short   bool          // with a TTL so low that it doesn't get there: charged to strangers by itself
 	rolling bool          // beside a relayed call: paced, and not counted for the address
 	mapping time.Duration // > 0: a new mapping of ours that lasts so long
 	live    int           // at most so many mappings, standing ones included
@@ -139,9 +140,12 @@ func (b *Budget) take(now time.Time, a ask) (Refusal, time.Time) {
 		b.flows.add(t)
 		b.burst.take(now)
 	}
-	if a.rolling {
+	switch {
+	case a.rolling:
 		b.rolls.add(t)
-	} else {
+	case a.short && a.trust == Stranger:
+		b.near(t, a).add()
+	default:
 		b.host(t, a).add()
 		if a.trust == Stranger {
 			if e := b.end(t, a); e != nil {
@@ -185,6 +189,13 @@ func (b *Budget) check(now time.Time, t time.Duration, a ask) (Refusal, time.Dur
 	if a.rolling {
 		if at := b.rolls.free(t); at > t {
 			return TooManyRolls, at
+		}
+	} else if a.short && a.trust == Stranger {
+		switch s := b.near(t, a); {
+		case s == nil:
+			return TooManyAddrs, 0
+		case s.count() >= packetsStranger:
+			return AddressSpent, 0
 		}
 	} else {
 		s := b.host(t, a)
@@ -290,6 +301,11 @@ func (b *Budget) host(t time.Duration, a ask) *spent {
 // end returns the count of a's address and port.
 func (b *Budget) end(t time.Duration, a ask) *spent {
 	return find(&b.ends, t, a.to, a.trust)
+}
+
+// near returns the count of what went only part of the way to a's address.
+func (b *Budget) near(t time.Duration, a ask) *spent {
+	return find(&b.ends, t, netip.AddrPortFrom(a.to.Addr(), 0), a.trust)
 }
 
 // find returns the count of addr in a list, a new one if there is room.

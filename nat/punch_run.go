@@ -198,6 +198,8 @@ func (p *Puncher) shoot(r *run, x, local int) {
 		to: netip.AddrPortFrom(p.c.Remote.Addr(), port), trust: p.c.Trust, rolling: r.Aim == AimRolling,
 		flow: r.pass == 0, live: p.c.Plan.Live, stand: p.c.Standing,
 	}
+	// One of these a punch: those of a search may be hundreds, and count.
+	a.short = p.c.Plan.Method == Simultaneous && r.TTL > 0 && r.pass == 0
 	if a.flow && p.maps(x) {
 		a.mapping = max(p.c.Plan.Life, shortLife) + lifeMargin + time.Duration(max(r.Passes-1, 0))*r.Gap
 	}

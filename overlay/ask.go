@@ -241,9 +241,9 @@ func (c *core) punch(now time.Time, p *Peer, theirs nat.Offer) {
 	if !s.linked {
 		s.expires = now.Add(introducedLife)
 	}
-	c.addCandidates(now, p, theirs.Candidates)
 	s.outsideOf = theirs.Outside
 	c.startPunch(now, p, theirs)
+	c.propose(now, p, theirs)
 }
 
 func (c *core) addCandidates(now time.Time, p *Peer, addrs []netip.AddrPort) {

@@ -70,6 +70,7 @@ func (c *core) Advance(now time.Time) {
 		if s.punch.run != nil {
 			s.punch.run.Advance(now)
 		}
+		c.unhold(now, p)
 		if s.paths != nil {
 			s.paths.Advance(now)
 		}
@@ -113,9 +114,7 @@ func (c *core) Deadline() time.Time {
 		if s.paths != nil {
 			d = earlier(d, s.paths.Deadline())
 		}
-		if s.punch.run != nil {
-			d = earlier(d, s.punch.run.Deadline())
-		}
+		d = earlier(d, s.punch.deadline())
 		if s.media {
 			d = earlier(d, s.heard.Add(mediaTick))
 		}

@@ -22,6 +22,9 @@ type punching struct {
 	sockets []int // opened for it and not closed yet
 	tried   bool  // plan was made
 	end     nat.End
+
+	held  []netip.AddrPort // candidates that wait until first shots have gone
+	until time.Time
 }
 
 // startPunch carries out this side's half of the plan for two behaviours, when
@@ -39,8 +42,13 @@ func (c *core) startPunch(now time.Time, p *Peer, theirs nat.Offer) {
 			standing++
 		}
 	}
+	paths := c.o.pathsTo(theirs.Outside)
+	if len(paths) == 0 {
+		return
+	}
 	opt := nat.PlanOptions{
 		Standing: standing,
+		LowTTL:   c.o.sock.CanTTL(paths[0].Local),
 		Friendly: true, // a ticket's holder is expected
 		SameNAT:  own.Addr() == theirs.Outside.Addr(),
 
@@ -63,10 +71,6 @@ func (c *core) startPunch(now time.Time, p *Peer, theirs nat.Offer) {
 		c.unlikely(p, plan.Reason)
 	}
 	if len(plan.Steps) == 0 {
-		return
-	}
-	paths := c.o.pathsTo(theirs.Outside)
-	if len(paths) == 0 {
 		return
 	}
 	trust := nat.Stranger
@@ -95,6 +99,48 @@ const longestPunch = 10 * time.Second
 // with as much to spare.
 const mappedStart = 800 * time.Millisecond
 
+// propose gives an introduced peer's candidates to its paths. Those at its outside
+// address wait while the plan's first shots, which don't get that far, open our own
+// router: it may take what comes too early for a connection of its own, and then
+// moves the port that the other side aims at.
+func (c *core) propose(now time.Time, p *Peer, theirs nat.Offer) {
+	k := &p.state.punch
+	k.held = nil
+	if k.run == nil || k.plan.Hold == 0 {
+		c.addCandidates(now, p, theirs.Candidates)
+		return
+	}
+	var rest []netip.AddrPort
+	for _, a := range theirs.Candidates {
+		if a.Addr() == theirs.Outside.Addr() {
+			k.held = append(k.held, a)
+		} else {
+			rest = append(rest, a)
+		}
+	}
+	k.until = now.Add(k.plan.Hold)
+	c.addCandidates(now, p, rest)
+}
+
+// unhold gives the paths what has waited for long enough.
+func (c *core) unhold(now time.Time, p *Peer) {
+	if k := &p.state.punch; len(k.held) > 0 && !now.Before(k.until) {
+		held := k.held
+		k.held = nil
+		c.addCandidates(now, p, held)
+	}
+}
+
+func (k *punching) deadline() (at time.Time) {
+	if k.run != nil {
+		at = k.run.Deadline()
+	}
+	if len(k.held) > 0 {
+		at = earlier(at, k.until)
+	}
+	return at
+}
+
 // drainPunch carries out what a puncher wants done.
 func (c *core) drainPunch(now time.Time, p *Peer) {
 	k := &p.state.punch
@@ -107,10 +153,18 @@ func (c *core) drainPunch(now time.Time, p *Peer) {
 		if !ok {
 			return
 		}
-		if err := c.o.sock.WriteTo(shot.Path, shot.B); err != nil {
+		if err := c.shoot(shot); err != nil {
 			k.run.SendFailed(now, shot.Path, sendError(err))
 		}
 	}
+}
+
+// shoot sends one packet of a punch.
+func (c *core) shoot(s nat.Shot) error {
+	if s.TTL != 0 {
+		return c.o.sock.WriteTTL(s.Path, s.B, s.TTL)
+	}
+	return c.o.sock.WriteTo(s.Path, s.B)
 }
 
 func (c *core) punchEvents(now time.Time, p *Peer) {

@@ -113,6 +113,12 @@ func (l *Lab) SetDelay(d time.Duration) {
 	}
 }
 
+// SetHops puts n routers between any two sites, 1 at first: so many are taken off
+// the hop limit of a packet on its way.
+func (l *Lab) SetHops(n int) {
+	l.router.net.Do(func(*simnet.World) { l.router.hops = max(n, 1) })
+}
+
 // Drops returns how many packets the Internet, its links and boxes have
 // dropped so far, by reason. What kernels dropped is not in it.
 func (l *Lab) Drops() map[string]uint64 {

@@ -37,6 +37,7 @@ type router struct {
 	// The rest belongs to net.Do, as all ends do.
 	ends  map[int]*end
 	drops map[string]uint64
+	hops  int // between any two sites
 }
 
 // end is a site's end of the Internet.
@@ -59,7 +60,7 @@ var _ simnet.Node = (*end)(nil)
 func newRouter() *router {
 	// Searches for ports must not depend on one lucky seed.
 	w := simnet.NewWorld(rand.Uint64(), time.Now())
-	return &router{net: simnet.Start(w), ends: map[int]*end{}, drops: map[string]uint64{}}
+	return &router{net: simnet.Start(w), ends: map[int]*end{}, drops: map[string]uint64{}, hops: 1}
 }
 
 // attach connects site n's TUN to the Internet. at is the site's address.
@@ -157,7 +158,7 @@ func (e *end) outbound(w *simnet.World, b []byte) {
 		e.r.drop("foreign source") // as RFC 2827 asks of a network's edge
 	case to == nil || to == e:
 		e.r.drop("no route")
-	case !p.hop():
+	case !e.r.far(&p):
 		e.r.drop("hop limit")
 	default:
 		e.own++
@@ -213,6 +214,17 @@ func (e *end) write(p *packet) {
 	if _, err := e.tun.Write(p.b); err != nil {
 		e.r.drop("interface down")
 	}
+}
+
+// far takes the hops between two sites off a packet's limit, and reports whether
+// it gets that far.
+func (r *router) far(p *packet) bool {
+	for range r.hops {
+		if !p.hop() {
+			return false
+		}
+	}
+	return true
 }
 
 func (r *router) drop(why string) { r.drops[why]++ }
