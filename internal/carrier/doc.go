@@ -20,8 +20,10 @@
 //
 // TCP keeps order and repeats what is lost, so what waits gets old. A Conn lets
 // a datagram wait 100 ms for its turn; then it is dropped and counted, oldest
-// first. What has been handed to the kernel is beyond recall: it is kept to
-// unsentLimit where the system can be told (Linux, macOS).
+// first. What has been handed to the kernel is beyond recall: what it has not
+// sent is kept to 4 KiB where the system can be told (Linux, macOS), what it has
+// is TCP's business. On a line of 1 Mbit/s that is offered four times as much,
+// datagrams arrive 0.35 s old (0.87 s without that limit); voice alone, 0.1 ms.
 //
 // All methods may be called from any goroutine. Close waits for the goroutines
 // of what it closes.

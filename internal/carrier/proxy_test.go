@@ -115,6 +115,19 @@ func TestProxyLooksUp(t *testing.T) {
 	}
 }
 
+// No address smuggles a line into the request.
+func TestProxyInjection(t *testing.T) {
+	p := newProxy(t, &proxyServer{})
+	for _, addr := range []string{"a\r\nX: y:443", "a b:443", "a/b:443", "user@a:443", "a:443\r\n"} {
+		if _, err := Dial(t.Context(), p.use(nil), addr); err == nil {
+			t.Errorf("%q is an address", addr)
+		}
+	}
+	if p.ln.Close(); len(p.asked) > 0 {
+		t.Errorf("the proxy was asked: %q", p.asked)
+	}
+}
+
 func TestProxyRefuses(t *testing.T) {
 	l := listen(t, Config{})
 	p := newProxy(t, &proxyServer{auth: "aladdin:open sesame"})

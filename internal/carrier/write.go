@@ -73,7 +73,7 @@ func nextBatch(limit int, took time.Duration) int {
 	case took > slowWrite:
 		return frameHeader + MaxDatagram
 	case took < quickWrite:
-		return min(2*limit, maxBatch)
+		return min(limit+frameHeader+MaxDatagram, maxBatch)
 	}
 	return limit
 }
