@@ -135,7 +135,7 @@ func (c *core) admit(a *applicant) (role, bool) {
 	if a.relay && int(b.all) >= minFar && !a.scarce && !(a.near && t.plausible(bucket)) {
 		return 0, false
 	}
-	if t.links < c.farLimit() && c.roomFor(b, a.places, false) {
+	if t.links < c.farLimit() && c.roomFor(b, a.places, false, a.scarce) {
 		return member, true
 	}
 	if a.near && t.plausible(bucket) && b.claimed < maxClaimed {
@@ -149,10 +149,28 @@ func (c *core) admit(a *applicant) (role, bool) {
 
 // roomFor reports whether a bucket has a place for one more. Half of the
 // places are for links that we ask for ourselves: who wants to surround us
-// must then be chosen by us, too.
-func (c *core) roomFor(b *bucketState, promised int, ours bool) bool {
+// must then be chosen by us, too. One place more is for a node that has hardly
+// any way into our half of the network.
+func (c *core) roomFor(b *bucketState, promised int, ours, scarce bool) bool {
 	most := c.bucketCap()
+	promised -= btoi(scarce)
 	return int(b.members)+promised < most && (ours || c.noCaps || int(b.inbound)+promised < (most+1)/2)
+}
+
+// anywhere is the room of a node that has not said where it has some.
+const anywhere = 1<<maxFar - 1
+
+// room returns the buckets that have a place for others.
+func (c *core) room() (r uint32) {
+	if c.table.links >= c.farLimit() {
+		return 0
+	}
+	for i := range maxFar {
+		if c.roomFor(&c.table.buckets[i], 0, false, false) {
+			r |= 1 << i
+		}
+	}
+	return r
 }
 
 func (c *core) guestsOf(p prefix) int {

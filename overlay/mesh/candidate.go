@@ -18,7 +18,7 @@ type candidate struct {
 	goal    int16
 	relay   bool
 	swap    bool
-	rtt     time.Duration // estimate: to the neighbour and from there
+	rtt     time.Duration // estimate, from the neighbour's round trip to it
 	carried uint8         // links that via carries
 	until   time.Duration
 }
@@ -43,7 +43,9 @@ func (f *filler) receive(now time.Time, q question, m *message) {
 	for r := wire.NewReader(m.cards); r.Len() > 0; {
 		card := readCard(r)
 		relayed := m.cards[len(m.cards)-r.Len()-1]&relayedBit != 0
-		rtt := q.to.speed() + max(time.Duration(r.U8()), 1)*rttUnit
+		// From us it is no farther than both ways together and no nearer than
+		// their difference: the middle is the longer one.
+		rtt := max(q.to.speed(), time.Duration(r.U8())*rttUnit)
 		c := candidate{
 			card: card, id: card.ID(), via: q.to, swap: q.swap, rtt: rtt, carried: m.carried, until: at + candidateLife,
 		}
@@ -143,6 +145,7 @@ func (f *filler) before(a, b *candidate) bool {
 	return cmp.Or(
 		cmp.Compare(btoi(a.swap), btoi(b.swap)),
 		cmp.Compare(f.need(a), f.need(b)),
+		cmp.Compare(a.goal, b.goal),
 		cmp.Compare(btoi(a.relay), btoi(b.relay)),
 		cmp.Compare(a.rtt, b.rtt),
 	) < 0

@@ -20,6 +20,8 @@ type filler struct {
 	wander    int           // questions left for those a little farther off
 	hurry     time.Duration // until then after a mass failure: work faster
 	settleAt  time.Duration // never = nothing to settle
+	room      uint32        // buckets with room for others, as we have told them
+	roomAt    time.Duration // when we may tell them again
 	wake      time.Duration
 	blocked   bool // there are more questions than may be asked now
 	attempts  tokens
@@ -76,20 +78,26 @@ const (
 	farFirst, farLast = 2 * time.Second, 4 * time.Minute
 	// hurryTime after a mass failure repairs go at hurryRate.
 	hurryTime = time.Minute
+	// Each round a node asks for faster links in one bucket, and while it is new,
+	// when it has to take whoever has room, in three.
+	improveFirst = 3
+	improveTime  = 10 * time.Minute
 	// busyTime is how long a neighbour that is busy is left alone.
 	busyTime = 5 * time.Second
 )
 
 // attemptRate paces link making: eight at once, the rest of some forty within
 // three minutes, as half of them are asked for by others and some fail;
-// hurryRate the same after a mass failure. askRate paces FIND.
+// hurryRate the same after a mass failure. A refusal costs no punch and does not
+// count; askRate paces the questions themselves, FIND and INTRODUCE.
 func attemptRate() rate { return rate{0.5, 8} }
 func hurryRate() rate   { return rate{2, 8} }
-func askRate() rate     { return rate{2, 8} }
+func askRate() rate     { return rate{3, 24} }
 
 func (f *filler) init(c *core) {
 	f.c = c
 	f.round, f.settleAt, f.wake = never, never, never
+	f.room = anywhere
 }
 
 // stir makes run look at everything.
@@ -144,7 +152,7 @@ func (f *filler) run(now time.Time) {
 	if at >= f.settleAt {
 		f.settleAt = never
 		f.c.settle(now)
-		f.tell()
+		f.tell(at)
 	}
 	if at >= f.round {
 		f.startRound(now)
@@ -175,12 +183,13 @@ func (f *filler) pace(at time.Duration) rate {
 // start makes links out of candidates.
 func (f *filler) start(now time.Time) {
 	at := f.c.since(now)
-	for len(f.tries) < maxTries && f.mayBegin(at) && f.attempts.wait(at, f.pace(at)) <= at {
+	for len(f.tries) < maxTries && f.mayBegin(at) && f.attempts.wait(at, f.pace(at)) <= at && f.asking.wait(at, askRate()) <= at {
 		c, ok := f.choose(at)
 		if !ok {
 			return
 		}
 		f.attempts.take(at, f.pace(at))
+		f.asking.take(at, askRate())
 		f.begin(now, try{card: c.card, id: c.id, via: c.via, goal: c.goal, relay: c.relay, swap: c.swap})
 	}
 }
@@ -265,7 +274,7 @@ func (f *filler) short(i int) bool {
 func (n *neighbour) mute() bool { return n.leaf() || n.spare }
 
 // helper chooses whom to ask for nodes of a bucket: a link in it, or a deeper
-// one, whose bucket it is as well. Of two that chance names, the faster: what
+// one, whose bucket it is as well. Of three that chance names, the fastest: what
 // is near to it is near to us.
 func (f *filler) helper(at time.Duration, bucket int) *neighbour {
 	var best *neighbour
@@ -279,7 +288,7 @@ func (f *filler) helper(at time.Duration, bucket int) *neighbour {
 	if len(fit) == 0 {
 		return nil
 	}
-	for range 2 {
+	for range 3 {
 		n := fit[f.c.rng.IntN(len(fit))]
 		if (best == nil || n.speed() < best.speed()) && f.c.diverse(ID{}, 0, n.id) {
 			best = n
@@ -299,6 +308,9 @@ func (f *filler) question(now time.Time, q question) bool {
 	m := message{request: q.request, id: f.c.id, count: siblings + 2}
 	if q.goal != nearGoal {
 		m.id, m.bits, m.count = f.pointIn(int(q.goal)), int(q.goal)+1, maxCards
+		if f.c.table.bucket(int(q.goal)).all < minFar {
+			m.flags = flagScarce
+		}
 	} else {
 		q.to.asked = max(at, 1)
 	}
@@ -340,18 +352,24 @@ func (f *filler) found(now time.Time, from *neighbour, m *message) {
 	f.stir(at)
 }
 
-// improve looks for a faster link in place of the slowest of some far bucket.
+// improve looks for faster links in place of the slowest of some far buckets.
 func (f *filler) improve(now time.Time) {
 	if f.c.self.Leaf || f.c.table.depth == 0 {
 		return
 	}
-	i := f.c.rng.IntN(f.c.table.depth)
-	slow := f.slowest(i)
-	if slow == nil || int(f.c.table.bucket(i).all) < f.c.want() {
-		return
+	at := f.c.since(now)
+	n := 1
+	if at < improveTime {
+		n = improveFirst
 	}
-	if h := f.helper(f.c.since(now), i); h != nil && h != slow && h.speed() < slow.rtt/2 {
-		f.question(now, question{to: h, goal: int16(i), swap: true})
+	for range n {
+		i := f.c.rng.IntN(f.c.table.depth)
+		if slow := f.slowest(i); slow == nil || int(f.c.table.bucket(i).all) < f.c.want() {
+			continue
+		}
+		if h := f.helper(at, i); h != nil {
+			f.question(now, question{to: h, goal: int16(i), swap: true})
+		}
 	}
 }
 
@@ -369,23 +387,34 @@ func (f *filler) slowest(bucket int) *neighbour {
 	return slow
 }
 
-// tell sends CARD to whom our state is news.
-func (f *filler) tell() {
+// tell sends CARD to whom our state is news. Which buckets have room changes
+// more often than the rest, and may be old news.
+func (f *filler) tell(at time.Duration) {
+	room := f.c.room()
+	if room != f.room && at >= f.roomAt {
+		f.room, f.roomAt = room, at+roomTime
+	} else if room != f.room {
+		f.settleAt = min(f.settleAt, f.roomAt)
+	}
 	for _, n := range f.c.table.list {
 		f.tellOne(n)
 	}
 }
 
+// roomTime is the least time between two CARDs about room: some ten a minute
+// for each link that comes or goes would cost more than refusals do.
+const roomTime = 10 * time.Second
+
 func (f *filler) tellOne(n *neighbour) {
-	m := message{state: f.c.self.state()}
+	m := message{state: f.c.self.state(), room: f.room}
 	if n.sibling {
 		m.state |= byte(claimSibling) << claimShift
 	}
 	if !n.spare && f.c.table.bucket(int(n.bucket)).all <= minFar {
 		m.state |= byte(claimScarce) << claimShift
 	}
-	if m.state != n.told {
-		n.told = m.state
+	if m.state != n.told || m.room != n.toldRoom && !n.leaf() {
+		n.told, n.toldRoom = m.state, m.room
 		f.c.out.push(n.id, m.append(nil, typeCard))
 	}
 }
@@ -403,7 +432,7 @@ func (f *filler) schedule(at time.Duration) {
 		next = min(next, f.quiet)
 	}
 	if len(f.cands) > 0 && len(f.tries) < maxTries && f.mayBegin(at) {
-		next = min(next, max(f.attempts.wait(at, f.pace(at)), at+candidateTick))
+		next = min(next, max(f.attempts.wait(at, f.pace(at)), f.asking.wait(at, askRate()), at+candidateTick))
 	}
 	if f.blocked && len(f.questions) < maxQuestions {
 		next = min(next, max(f.asking.wait(at, askRate()), at+candidateTick))

@@ -57,25 +57,30 @@ const (
 	loadHalf = 20 * time.Second
 )
 
-// workRate is what one neighbour may ask of us, FIND and INTRODUCE together:
-// a join needs some 16 at once, a repair round ten; soughtRate is how often we
-// let others ask for it. networkRate is for all neighbours of one prefix,
-// totalRate for all: 32 introductions a second are 60 kbit/s.
+// workRate is what one neighbour may ask of us, FIND and INTRODUCE together: a
+// join needs some 16 at once, a repair round ten. soughtRate is how often we let
+// others ask for it: twice that, so that one asker can't use it up. networkRate is
+// for all neighbours of one prefix, totalRate for all: 32 introductions a second
+// are some 400 kbit/s with offers and answers, for as long as a storm lasts.
 func workRate() rate    { return rate{2, 48} }
-func soughtRate() rate  { return rate{2, 48} }
+func soughtRate() rate  { return rate{4, 96} }
 func networkRate() rate { return rate{4, 96} }
 func totalRate() rate   { return rate{32, 128} }
 
-// find answers FIND with neighbours near the point.
+// find answers FIND with neighbours near the point. A scope of bits means that the
+// asker is in the bucket bits-1 of all that are in it: who has no room there is
+// left out, unless the asker has hardly any other.
 func (s *introducer) find(now time.Time, from *neighbour, m *message) {
 	if !s.allowed(now, from) {
+		s.counts.Shed++
 		return
 	}
 	var room [maxCards]*neighbour
 	list := room[:0]
 	if !s.c.self.Leaf {
 		list = s.c.table.nearest(list, m.id, min(m.count, maxCards), func(n *neighbour) bool {
-			return n == from || n.leaf() || n.spare || prefixLen(&n.id, &m.id) < m.bits
+			return n == from || n.leaf() || n.spare || prefixLen(&n.id, &m.id) < m.bits ||
+				m.bits > 0 && m.bits <= maxFar && m.flags&flagScarce == 0 && n.room>>(m.bits-1)&1 == 0
 		})
 	}
 	cards := make([]byte, 0, len(list)*entryLen)
@@ -86,12 +91,9 @@ func (s *introducer) find(now time.Time, from *neighbour, m *message) {
 	s.c.out.push(from.id, answer.append(nil, typeCards))
 }
 
+// allowed takes one permit of a neighbour's.
 func (s *introducer) allowed(now time.Time, from *neighbour) bool {
-	if from.work.take(s.c.since(now), workRate()) {
-		return true
-	}
-	s.counts.Shed++
-	return false
+	return from.work.take(s.c.since(now), workRate())
 }
 
 // introduce passes an asker's offer on to its target, when there are live
@@ -107,8 +109,8 @@ func (s *introducer) introduce(now time.Time, from *neighbour, m *message) {
 		s.counts.Full++
 		s.refuse(from, m.request, answerBusy)
 		return
-	case !s.allowed(now, from) || len(s.pending) == maxPassages ||
-		!target.sought.take(s.c.since(now), soughtRate()) || !s.within(now, from.prefix) || !s.total.take(s.c.since(now), totalRate()):
+	case !s.allowed(now, from) || len(s.pending) == maxPassages || !s.within(now, from.prefix) ||
+		!target.sought.take(s.c.since(now), soughtRate()) || !s.total.take(s.c.since(now), totalRate()):
 		s.counts.Shed++
 		s.refuse(from, m.request, answerBusy)
 		return

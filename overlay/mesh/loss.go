@@ -67,6 +67,9 @@ func (f *filler) broke(now time.Time, n *neighbour) {
 	}
 	f.c.changed = true
 	f.stir(at)
+	if f.c.table.links < usable {
+		f.round = min(f.round, at+settleDelay)
+	}
 	if n.spare || n.leaf() {
 		return
 	}
@@ -108,6 +111,9 @@ func (f *filler) punchFailed(now time.Time, id ID) {
 // came goes on after a try that came to nothing.
 func (f *filler) came(at time.Duration, t *try, answer uint8) {
 	f.stir(at)
+	if answer != answerAgreed { // no punch: the permit comes back
+		f.attempts.spent = max(0, f.attempts.spent-1)
+	}
 	switch {
 	case answer == answerCrossing:
 		return

@@ -54,7 +54,7 @@ func (m *Machine) SetSelf(now time.Time, class Class, leaf bool) {
 	m.c.self.Class, m.c.self.Leaf = class, leaf
 	m.c.table.siblings = m.c.siblings()
 	m.c.table.refresh()
-	m.fill.tell()
+	m.fill.tell(m.c.since(now))
 	m.c.changed = true
 	m.fill.restart(now)
 	m.run(now)
@@ -87,7 +87,7 @@ func (m *Machine) LinkUp(now time.Time, l Link) {
 	}
 	n := m.c.table.find(id)
 	if n == nil {
-		n = &neighbour{id: id, since: at, told: untold, spare: true}
+		n = &neighbour{id: id, since: at, told: untold, room: anywhere, spare: true}
 		n.work.at, n.sought.at = at, at
 		m.c.table.add(n)
 	}
@@ -260,6 +260,7 @@ func (m *Machine) handle(now time.Time, from *neighbour, typ byte, in *message) 
 		}
 	case typeCard:
 		leaf := from.leaf()
+		from.room = in.room
 		from.card.setState(in.state)
 		from.claims = claims(in.state>>claimShift) & (claimSibling | claimScarce)
 		if from.leaf() != leaf {

@@ -19,7 +19,7 @@ import (
 // to them; all fields named here without "may" are there.
 //
 //	0x01 FIND           which nodes do you have links with near this point?
-//	     1 request (4)   2 point (32)   3 scope (2): least prefix in common with the point, in bits; how many cards
+//	     1 request (4)   2 point (32)   3 scope (3): least prefix in common with the point, in bits; how many cards; flags
 //	0x02 CARDS          these
 //	     1 request (4)   2 cards, 34 bytes each, ≤ 16   3 state (2): introductions of late, links carried
 //	0x03 INTRODUCE      pass this on to that neighbour of yours
@@ -28,8 +28,8 @@ import (
 //	     1 request (4)   2 asker's card (33)   3 flags (1)   4 sealed offer   5 where I see the asker (vec8 of IP and port; may be missing)
 //	0x05 REPLY          from the target to the introducer, and from there to the asker
 //	     1 request (4)   2 answer (1)   3 sealed offer (empty unless agreed)   4 where I see the target (vec8; may be missing)
-//	0x06 CARD           my class is now this
-//	     1 state (1)
+//	0x06 CARD           my class is now this, and I have room for links in these buckets
+//	     1 state (1)   2 room (4): bit i for the bucket of i bits in common
 //
 // A request is the sender's own number; CARDS and REPLY carry that of the message
 // they answer. A card is a node key (32) and a state:
@@ -68,7 +68,7 @@ const (
 	rttUnit = 4 * time.Millisecond
 )
 
-// Flags of an introduction.
+// Flags of an introduction, the last one of FIND as well.
 const (
 	flagNear   = 1 << iota // the target is on the asker's way to its place, or near that
 	flagRelay              // a direct link is not possible: carry it
@@ -134,21 +134,24 @@ type message struct {
 	answer  uint8
 	sealed  []byte
 	seen    netip.AddrPort
-	state   uint8 // CARD
+	state   uint8  // CARD
+	room    uint32 // CARD
 }
 
 func (m *message) append(b []byte, typ byte) []byte {
 	b = append(b, typ)
-	if typ == typeCard {
-		return wire.AppendField(b, 1, []byte{m.state})
-	}
 	var n [4]byte
+	if typ == typeCard {
+		b = wire.AppendField(b, 1, []byte{m.state})
+		binary.BigEndian.PutUint32(n[:], m.room)
+		return wire.AppendField(b, 2, n[:])
+	}
 	binary.BigEndian.PutUint32(n[:], m.request)
 	b = wire.AppendField(b, 1, n[:])
 	switch typ {
 	case typeFind:
 		b = wire.AppendField(b, 2, m.id[:])
-		b = wire.AppendField(b, 3, []byte{byte(m.bits), byte(m.count)})
+		b = wire.AppendField(b, 3, []byte{byte(m.bits), byte(m.count), m.flags})
 	case typeCards:
 		b = wire.AppendField(b, 2, m.cards)
 		b = wire.AppendField(b, 3, []byte{m.load, m.carried})
@@ -184,7 +187,7 @@ func (m *message) parse(b []byte) (known bool, err error) {
 		}
 		return m.field(typ, tag, v)
 	})
-	need := [...]uint8{typeFind: 0x0e, typeCards: 0x0e, typeIntroduce: 0x1e, typeIntroduction: 0x1e, typeReply: 0x0e, typeCard: 0x02}[typ]
+	need := [...]uint8{typeFind: 0x0e, typeCards: 0x0e, typeIntroduce: 0x1e, typeIntroduction: 0x1e, typeReply: 0x0e, typeCard: 0x06}[typ]
 	if err == nil && have&need != need {
 		err = errLacks
 	}
@@ -202,6 +205,11 @@ func (m *message) field(typ, tag uint8, v []byte) error {
 	switch uint16(typ)<<8 | uint16(tag) {
 	case typeCard<<8 | 1:
 		return bytesOf(v, &m.state)
+	case typeCard<<8 | 2:
+		if len(v) != 4 {
+			return errField
+		}
+		m.room = binary.BigEndian.Uint32(v)
 	case typeFind<<8 | 2, typeIntroduce<<8 | 2:
 		if len(v) != len(m.id) {
 			return errField
@@ -209,7 +217,7 @@ func (m *message) field(typ, tag uint8, v []byte) error {
 		copy(m.id[:], v)
 	case typeFind<<8 | 3:
 		var bits, count uint8
-		err := bytesOf(v, &bits, &count)
+		err := bytesOf(v, &bits, &count, &m.flags)
 		m.bits, m.count = int(bits), int(count)
 		return err
 	case typeCards<<8 | 2:

@@ -33,7 +33,7 @@ func TestMessageBytes(t *testing.T) {
 		m    message
 		want string
 	}{
-		{"find", typeFind, message{request: 7, id: id, bits: 5, count: 16}, "01 01 0004 00000007 02 0020 " + idHex + " 03 0002 05 10"},
+		{"find", typeFind, message{request: 7, id: id, bits: 5, count: 16, flags: flagScarce}, "01 01 0004 00000007 02 0020 " + idHex + " 03 0003 05 10 04"},
 		{"cards", typeCards, message{request: 7, cards: entry(card, true, 9*time.Millisecond), load: 3, carried: 2}, "02 01 0004 00000007 02 0022 " + key + " 1b 03 03 0002 03 02"},
 		{"no cards", typeCards, message{request: 7}, "02 01 0004 00000007 02 0000 03 0002 00 00"},
 		{"introduce", typeIntroduce, message{request: 8, id: id, flags: flagRelay, sealed: []byte("abc")}, "03 01 0004 00000008 02 0020 " + idHex + " 03 0001 02 04 0003 616263"},
@@ -43,7 +43,7 @@ func TestMessageBytes(t *testing.T) {
 		{"agreed", typeReply, message{request: 8, sealed: []byte("xyz"), seen: netip.MustParseAddrPort("[2001:db8::1]:443")},
 			"05 01 0004 00000008 02 0001 00 03 0003 78797a 04 0013 12 20010db8000000000000000000000001 01bb"},
 		{"busy", typeReply, message{request: 8, answer: answerBusy}, "05 01 0004 00000008 02 0001 03 03 0000"},
-		{"card", typeCard, message{state: byte(Easy) | byte(claimSibling|claimScarce)<<claimShift}, "06 01 0001 32"},
+		{"card", typeCard, message{state: byte(Easy) | byte(claimSibling|claimScarce)<<claimShift, room: 5}, "06 01 0001 32 02 0004 00000005"},
 	} {
 		want, err := hex.DecodeString(strings.ReplaceAll(c.want, " ", ""))
 		if err != nil {
@@ -88,10 +88,10 @@ func TestMessageRefused(t *testing.T) {
 	}
 	id, card := make([]byte, 32), make([]byte, 33)
 	for name, b := range map[string][]byte{
-		"short number":   fields(typeFind, 1, []byte{1}, 2, id, 3, []byte{0, 1}),
-		"short point":    fields(typeFind, 1, u32, 2, id[1:], 3, []byte{0, 1}),
+		"short number":   fields(typeFind, 1, []byte{1}, 2, id, 3, []byte{0, 1, 0}),
+		"short point":    fields(typeFind, 1, u32, 2, id[1:], 3, []byte{0, 1, 0}),
 		"no scope":       fields(typeFind, 1, u32, 2, id),
-		"short scope":    fields(typeFind, 1, u32, 2, id, 3, []byte{0}),
+		"short scope":    fields(typeFind, 1, u32, 2, id, 3, []byte{0, 1}),
 		"half a card":    fields(typeCards, 1, u32, 2, make([]byte, entryLen+1), 3, []byte{0, 0}),
 		"too many cards": fields(typeCards, 1, u32, 2, make([]byte, (maxCards+1)*entryLen), 3, []byte{0, 0}),
 		"long offer":     fields(typeIntroduce, 1, u32, 2, id, 3, []byte{0}, 4, make([]byte, maxSealed+1)),
@@ -101,8 +101,10 @@ func TestMessageRefused(t *testing.T) {
 		"long address":   fields(typeReply, 1, u32, 2, []byte{0}, 3, []byte{}, 4, []byte{6, 1, 2, 3, 4, 5, 6, 7}),
 		"long answer":    fields(typeReply, 1, u32, 2, []byte{0}, 3, make([]byte, maxSealed+1)),
 		"no state":       fields(typeCard),
-		"empty state":    fields(typeCard, 1, []byte{}),
-		"out of order":   fields(typeFind, 2, id, 1, u32, 3, []byte{0, 1}),
+		"empty state":    fields(typeCard, 1, []byte{}, 2, u32),
+		"no room":        fields(typeCard, 1, []byte{0}),
+		"long room":      fields(typeCard, 1, []byte{0}, 2, make([]byte, 5)),
+		"out of order":   fields(typeFind, 2, id, 1, u32, 3, []byte{0, 1, 0}),
 	} {
 		b0 := newBench(t, Config{})
 		b0.m.LinkUp(b0.now, Link{Card: testCard(5, Open)})

@@ -71,7 +71,7 @@ func (c *core) settleBucket(now time.Time, list []*neighbour) {
 			continue
 		}
 		switch {
-		case c.roomFor(&b, 0, n.ours || n.role == member):
+		case c.roomFor(&b, 0, n.ours || n.role == member, n.claims&claimScarce != 0 || n.role == member):
 			n.role = member
 			b.members++
 			if !n.ours {

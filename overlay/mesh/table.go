@@ -20,17 +20,19 @@ type neighbour struct {
 	rtt     time.Duration // zero = not measured
 	since   time.Duration // when the link came up, see core.since
 
-	bucket  int16 // length of the prefix we share
-	role    role
-	claims  claims // what the other side says it needs this link for
-	told    uint8  // the state byte of our last CARD to it
-	ours    bool
-	relayed bool
-	anchor  bool
-	sibling bool // among those nearest to us
-	spare   bool // handed back to the driver: carries nothing of the mesh but what is for this node itself
-	shunned bool // spare because it does not do its work
-	gone    bool // left the table
+	bucket   int16 // length of the prefix we share
+	role     role
+	claims   claims // what the other side says it needs this link for
+	told     uint8  // the state byte of our last CARD to it
+	room     uint32 // its buckets that have room for others, as it says
+	toldRoom uint32 // ours, as it was told
+	ours     bool
+	relayed  bool
+	anchor   bool
+	sibling  bool // among those nearest to us
+	spare    bool // handed back to the driver: carries nothing of the mesh but what is for this node itself
+	shunned  bool // spare because it does not do its work
+	gone     bool // left the table
 
 	spareAt time.Duration // when it was handed back
 	asked   time.Duration // when we last asked it for nodes near us

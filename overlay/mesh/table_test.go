@@ -496,7 +496,7 @@ func TestRelayedLinks(t *testing.T) {
 
 // Asleep, a node keeps four links: the two nearest, contacts, fast ones. Awake
 // again it looks for more.
-func TestLeaf(t *testing.T) {
+func TestAsleep(t *testing.T) {
 	b, k := settled(t, Config{})
 	contact, fast := k.in(0), k.in(0)
 	b.up(Link{Card: contact, Anchor: true, RTT: time.Second})

@@ -7,6 +7,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"net/netip"
 	"slices"
@@ -121,7 +122,8 @@ func (w *town) settler(class Class) *resident {
 	r := &resident{
 		card: card, id: card.ID(), alive: true, links: map[ID]*tie{},
 		addr: netip.AddrPortFrom(netip.AddrFrom4([4]byte{20, byte(n >> 8), byte(n), 9}), 4000),
-		x:    w.rng.Float64() * 60, y: w.rng.Float64() * 60, slow: time.Duration(2+w.rng.IntN(15)) * time.Millisecond,
+		// Four regions, 12 ms across, 60 ms apart.
+		x: float64(w.rng.IntN(2))*60 + w.rng.Float64()*12, y: float64(w.rng.IntN(2))*60 + w.rng.Float64()*12, slow: time.Duration(2+w.rng.IntN(15)) * time.Millisecond,
 	}
 	r.m = New(w.now, Config{Self: card, NoCaps: !w.caps}, rand.New(rand.NewPCG(w.rng.Uint64(), n)))
 	w.all = append(w.all, r)
@@ -131,8 +133,7 @@ func (w *town) settler(class Class) *resident {
 
 // oneWay is the delay between two residents.
 func (w *town) oneWay(a, b *resident) time.Duration {
-	dx, dy := a.x-b.x, a.y-b.y
-	return a.slow + b.slow + time.Duration((dx*dx+dy*dy)/60*float64(time.Millisecond))
+	return a.slow + b.slow + time.Duration(math.Hypot(a.x-b.x, a.y-b.y)*float64(time.Millisecond))
 }
 
 func (w *town) rtt(t *tie) time.Duration {
@@ -245,19 +246,15 @@ func (w *town) log(format string, args ...any) {
 
 // drain does what a driver does.
 func (w *town) drain(r *resident) {
-	for {
-		o, ok := r.m.Poll()
-		if !ok {
-			break
+	for more := true; more; {
+		more = false
+		for o, ok := r.m.Poll(); ok; o, ok = r.m.Poll() {
+			w.carryMessage(r, o.To, slices.Clone(o.Body))
 		}
-		w.carryMessage(r, o.To, slices.Clone(o.Body))
-	}
-	for {
-		e, ok := r.m.NextEvent()
-		if !ok {
-			break
+		for e, ok := r.m.NextEvent(); ok; e, ok = r.m.NextEvent() {
+			w.event(r, e)
+			more = true
 		}
-		w.event(r, e)
 	}
 	w.schedule(r)
 }
@@ -360,8 +357,14 @@ func (w *town) agreed(r *resident, e Agreed) {
 // populate lets n nodes join one after the other, each by a random one that
 // is there.
 func (w *town) populate(n int, x mix, gap time.Duration) {
-	for range n {
-		w.join(w.settler(x.class(w.rng)))
+	for i := range n {
+		class := x.class(w.rng)
+		if i == 0 { // two hard ones can't begin a network
+			if class = Easy; x.open > 0 {
+				class = Open
+			}
+		}
+		w.join(w.settler(class))
 		w.run(gap)
 	}
 }
@@ -369,13 +372,16 @@ func (w *town) populate(n int, x mix, gap time.Duration) {
 // join dials any node that it can reach, again and again while it has no link.
 func (w *town) join(r *resident) {
 	w.in(5*time.Second, func() {
-		if r.alive && len(r.links) == 0 {
+		if r.alive {
 			w.join(r)
 		}
 	})
+	if len(r.links) > 0 {
+		return
+	}
 	for range 100 {
 		o := w.all[w.rng.IntN(len(w.all))]
-		if o != r && o.alive && !o.mute && punch(r, o) && (len(o.links) > 0 || len(w.all) < 4) {
+		if o != r && o.alive && !o.mute && punch(r, o) && (len(o.links) > 0 || o == w.all[0]) {
 			w.link(r, o, nil, nil, false)
 			return
 		}
