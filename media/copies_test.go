@@ -128,6 +128,27 @@ func TestCopiesScenarios(t *testing.T) {
 	}
 }
 
+// TestCopiesBeforeSilence: what the sender left out behind a restored frame is
+// silence, not loss.
+func TestCopiesBeforeSilence(t *testing.T) {
+	p := NewPlayout(PlayoutConfig{Target: 60 * ms})
+	for _, i := range []int{0, 1, 5} { // 2 is lost, 3 and 4 were never sent
+		h := rtp.Header{SequenceNumber: uint16(min(i, 3)), Timestamp: uint32(i) * 960}
+		var list []Copy
+		if i == 5 {
+			list = []Copy{{Offset: 3 * 960, Payload: speech(2)}}
+		}
+		p.PushRedundant(start.Add(even(i)), &h, speech(i), list)
+	}
+	var f Frame
+	for i := range 6 {
+		p.Pop(start.Add(even(i)+60*ms), &f, nil)
+		if quiet := i == 3 || i == 4; f.Lost || quiet != (len(f.Payload) == 0) {
+			t.Errorf("frame %d: %+v", i, f)
+		}
+	}
+}
+
 // lbrr is a SILK packet of 20 ms that carries in-band FEC: VAD and LBRR flag set.
 func lbrr(id int) []byte { return []byte{0x08, 0xc0, byte(id), 0x55} }
 

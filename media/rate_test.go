@@ -63,6 +63,18 @@ func TestRateRandomLoss(t *testing.T) {
 	}
 }
 
+// TestRateJitter: delays that jump about without growing are no queue.
+func TestRateJitter(t *testing.T) {
+	v := newVoice(pipe{bits: 1e6, queue: 300 * ms, delay: 30 * ms, noise: 100 * ms}, 11)
+	v.run(time.Minute)
+	for range 10 {
+		v.run(6 * time.Second)
+		if got := v.rate.Target(); got < rateStart {
+			t.Fatalf("target %d in jitter alone", got)
+		}
+	}
+}
+
 // TestRateBesideTCP: a download fills the queue. It keeps nearly all of the
 // link, and the voice keeps its own rate, for giving way would win nothing.
 func TestRateBesideTCP(t *testing.T) {
@@ -116,10 +128,44 @@ func TestRateSilence(t *testing.T) {
 // TestRatePolicer: what drops packets above a rate without a queue is not fed
 // with ever more copies.
 func TestRatePolicer(t *testing.T) {
-	v := newVoice(pipe{bits: 30000, queue: 15 * ms, delay: 30 * ms}, 6)
+	v := newVoice(pipe{bits: 20000, queue: ms, delay: 30 * ms}, 6)
+	v.run(20 * time.Second)
 	v.run(time.Minute)
-	if got := v.kbits(time.Minute); got > 60 {
-		t.Errorf("%.0f kb/s into a link of 30", got)
+	if got := v.kbits(time.Minute); got > 35 {
+		t.Errorf("%.0f kb/s into a link of 20", got)
+	}
+}
+
+// TestRateLearns: a step that failed is tried again less and less often.
+func TestRateLearns(t *testing.T) {
+	v := newVoice(pipe{bits: 32000, queue: 300 * ms, delay: 30 * ms}, 9)
+	v.run(4 * time.Minute)
+	v.run(2 * time.Minute)
+	tried := 0
+	for a, n := range v.sum {
+		if a.FrameDuration == 20*ms {
+			tried += n
+		}
+	}
+	if tried == 0 || tried > v.sent/25 {
+		t.Errorf("%d of %d packets tried out a step that fails", tried, v.sent)
+	}
+}
+
+// TestRateLossIsNoQueue: one rise of the delay on a lossy path costs no more
+// than on a clean one.
+func TestRateLossIsNoQueue(t *testing.T) {
+	v := newVoice(pipe{bits: 1e6, queue: 300 * ms, delay: 30 * ms, loss: 0.3}, 10)
+	v.run(40 * time.Second)
+	before, turn := v.rate.Target(), v.at
+	v.change = func(at time.Duration, p *pipe) { p.delay = 30*ms + min(at-turn, time.Second)/12 }
+	least := before
+	for range 30 {
+		v.run(100 * ms)
+		least = min(least, v.rate.Target())
+	}
+	if least == before || float64(least) < float64(before)*rateYield*0.9 {
+		t.Errorf("target %d, %d before", least, before)
 	}
 }
 

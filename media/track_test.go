@@ -223,6 +223,9 @@ func TestSoundReads(t *testing.T) {
 			}
 			time.Sleep(10 * ms)
 		}
+		if !in.play.stretch {
+			t.Error("the buffer does not know that the sound is stretched")
+		}
 		if loud < 190 {
 			t.Errorf("%d of 200 pieces with sound", loud)
 		}
@@ -231,6 +234,10 @@ func TestSoundReads(t *testing.T) {
 			t.Errorf("beside a reader: %v", err)
 		}
 		in.reading.Store(false)
+		var f Frame
+		if err := in.ReadFrame(t.Context(), &f); err != nil || in.play.stretch || f.Long != 0 {
+			t.Errorf("frames after PCM: %+v, %v", f, err)
+		}
 		in.Close()
 		if err := s.Read(pcm); err != io.EOF || Level(pcm) != Silence {
 			t.Errorf("after the end: %v", err)

@@ -94,6 +94,30 @@ func TestRedundantCall(t *testing.T) {
 	}
 }
 
+// The peer of an encoder with in-band FEC gets no copy of the frame before.
+func TestRedundantBesideFEC(t *testing.T) {
+	a, b := redStreams(t)
+	f := &media.Frame{Payload: bytes.Repeat([]byte{0x40}, 60), Samples: 960}
+	f.Payload[0] = 0x78 // hybrid, 20 ms; the LBRR flag is set
+	for i := range 500 {
+		now := start.Add(time.Duration(i) * 20 * time.Millisecond)
+		pkt, err := a.Send(now, f, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if i%5 != 0 {
+			b.Receive(now, pkt)
+		}
+		if i%25 == 24 {
+			report, _ := b.Report(now, nil)
+			a.Receive(now, report)
+		}
+	}
+	if got := a.Out.Advice(); got.RED[0] == 1 || got.FECLoss < 15 {
+		t.Errorf("%+v", got)
+	}
+}
+
 // Without the agreement nothing is copied, and a packet with copies is refused.
 func TestRedundantOnlyIfAgreed(t *testing.T) {
 	a, _ := redStreams(t)
