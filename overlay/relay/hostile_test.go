@@ -157,6 +157,12 @@ func TestGrantIsChecked(t *testing.T) {
 		g.run()
 		b.refused(q, Malformed)
 	}
+	// A voucher is no answer to OPEN.
+	q, _ := b.client.Open(g.now, r.id, Request{Target: a.id, Kind: Call})
+	v := voucher{relay: r.key.Public().(ed25519.PublicKey), owner: b.id, peer: a.id, kind: Call}
+	b.client.Receive(g.now, r.id, (&message{typ: typeGrant, request: q, voucher: v.sign(r.key), life: 300}).encode())
+	g.run()
+	b.refused(q, Malformed)
 }
 
 // Who reserves and never uses keeps room from others for half a minute, and
@@ -300,6 +306,24 @@ func TestQuotas(t *testing.T) {
 			consistent(t, r.server)
 		}
 	})
+	t.Run("calls within one network count once", func(t *testing.T) {
+		_, r, n := star(t, Limits{Calls: 4}, 6)
+		for i, x := range n {
+			r.server.LinkDown(r.rig.now, x.id)
+			r.server.LinkUp(r.rig.now, x.id, Neighbour{Addr: netip.AddrFrom4([4]byte{45, 200, 0, byte(i)})})
+		}
+		for i, want := range []Reason{Closed, Closed, Share} {
+			if got := n[2*i].flow(r, n[2*i+1], Call); got != want {
+				t.Errorf("call %d: %v", i, got)
+			}
+		}
+	})
+	t.Run("more than there is room for", func(t *testing.T) {
+		l := Limits{Calls: 1 << 30, Links: 1 << 30, Short: 1 << 30}
+		if n := l.most(Call) + l.most(Link) + l.most(Short); n > MaxFlows {
+			t.Errorf("%d flows", n)
+		}
+	})
 	t.Run("rate", func(t *testing.T) {
 		_, r, n := star(t, Limits{Calls: 10, Rate: 300_000}, 6)
 		for i, want := range []Reason{Closed, Closed, Busy} { // 128 kbit/s each, both ways
@@ -406,6 +430,15 @@ func TestForgedConsent(t *testing.T) {
 	r.server.Receive(g.now, b.id, (&message{typ: typeAccept, request: asked.number, label: asked.label ^ 1}).encode())
 	g.run()
 	a.refused(q, Declined)
+	consistent(t, r.server)
+
+	// A target can't choose the label.
+	g.pass(time.Second)
+	q = a.ask(r, Request{Target: b.id, Kind: Call})
+	asked = r.server.asking[0]
+	r.server.Receive(g.now, b.id, (&message{typ: typeOpened, request: asked.number, label: newLabel(b.id, r.id), rate: 1, life: 1}).encode())
+	g.run()
+	a.refused(q, Malformed)
 	consistent(t, r.server)
 
 	// A next relay's label must be one that it may give out.

@@ -83,7 +83,7 @@ func (s *Server) plan(l *neighbour, m message) (a *asking, b *booking, why Reaso
 	}
 	a.next = next.party
 	if len(m.voucher) > 0 {
-		if b = s.shown(m, l); b == nil || a.onward {
+		if b = s.shown(m, l); b == nil { // else its owner has a link, so nobody is asked onward
 			return nil, nil, Voucher
 		}
 		s.release(b)

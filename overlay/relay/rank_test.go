@@ -68,6 +68,25 @@ func TestChoose(t *testing.T) {
 	}
 }
 
+// Of two that are equal otherwise the less loaded one is taken three times of
+// four, and not always: what it says of its load is old.
+func TestPowerOfTwoChoices(t *testing.T) {
+	busy := cand(1, "45.1.0.1", 50, func(c *Candidate) { c.Load = 20 })
+	idle := cand(2, "45.2.0.1", 58, nil)
+	if busy.cost() != idle.cost() {
+		t.Fatal(busy.cost(), idle.cost())
+	}
+	n := 0
+	for seed := range uint64(1000) {
+		if Choose([]Candidate{busy, idle}, nil, 1, rand.New(rand.NewPCG(seed, 0)))[0] == idle.Node {
+			n++
+		}
+	}
+	if n < 700 || n > 800 {
+		t.Errorf("%d of 1000", n)
+	}
+}
+
 // A crowd of callers that all see the same candidates spreads over those that
 // are as good as equal, and over none that is worse.
 func TestChooseSpreads(t *testing.T) {

@@ -137,6 +137,15 @@ func TestTwoHops(t *testing.T) {
 			t.Fatal("the flow ended after", g.now.Sub(g.start))
 		}
 	}
+	// A voucher of the second relay's says nothing here, and nobody is his own relay.
+	q = a.ask(r1, Request{Target: c.id, Kind: Call, Via: []identity.NodeID{r2.id}, Voucher: c.voucher(r2, a, Call)})
+	a.refused(q, Voucher)
+	q = a.ask(r1, Request{Target: c.id, Kind: Call, Via: []identity.NodeID{a.id}})
+	a.refused(q, NoLink)
+	g.pass(holdTime)
+	if !g.talks(a, oa.At, b, ob.At) {
+		t.Error("the flow ended")
+	}
 	// One only: the next is refused by either relay.
 	q = a.ask(r1, Request{Target: c.id, Kind: Link, Via: []identity.NodeID{r2.id}})
 	a.refused(q, Busy)
@@ -191,6 +200,25 @@ func TestEndings(t *testing.T) {
 		if d := last[Down](b); d.Reason != Timeout || r.fwd.Flows() != 0 {
 			t.Errorf("%+v", d)
 		}
+	})
+	t.Run("no answer of a second relay, then a late one", func(t *testing.T) {
+		g := newRig(t)
+		a, r1, r2, b := g.node("a", Limits{}), g.node("r1", Limits{}), g.node("r2", Limits{}), g.node("b", Limits{})
+		for _, l := range [][2]*node{{a, r1}, {r1, r2}, {r2, b}} {
+			g.link(l[0], l[1])
+		}
+		q := a.ask(r1, Request{Target: b.id, Kind: Call, Via: []identity.NodeID{r2.id}})
+		r2.server.asking[0].until = g.now.Add(time.Hour)
+		b.client.invites[0].until = g.now.Add(time.Hour)
+		g.pass(askTime)
+		a.refused(q, Timeout)
+		b.client.Accept(g.now, last[Invited](b).Request)
+		g.run()
+		if d := last[Down](b); d.Reason != Timeout || r2.fwd.Flows() != 0 {
+			t.Errorf("%+v", d)
+		}
+		consistent(t, r1.server)
+		consistent(t, r2.server)
 	})
 	t.Run("a relay that says nothing", func(t *testing.T) {
 		g, a, r, b := three(t, Limits{})
@@ -315,6 +343,68 @@ func TestClientErrors(t *testing.T) {
 	}
 	if err := a.client.Decline(g.now, 1); !errors.Is(err, ErrNone) {
 		t.Error(err)
+	}
+}
+
+// An invitation by voucher must be by one that was reserved there, for that
+// node and kind.
+func TestInvitedByVoucher(t *testing.T) {
+	g, a, r, b := three(t, Limits{})
+	v, err := parseVoucher(b.voucher(r, a, Call))
+	if err != nil {
+		t.Fatal(err)
+	}
+	good := message{typ: typeInvite, request: 1 | relayRequest, node: a.id, kind: Call, label: newLabel(r.id, b.id), serial: v.serial, bySerial: true}
+	for name, change := range map[string]func(*message){
+		"serial": func(m *message) { m.serial++ }, "peer": func(m *message) { m.node[0]++ }, "kind": func(m *message) { m.kind = Link },
+	} {
+		m := good
+		change(&m)
+		b.client.Receive(g.now, r.id, m.encode())
+		if out, ok := b.client.Poll(); !ok || !bytes.Equal(out.Body, (&message{typ: typeClose, label: m.label, reason: Declined}).encode()) {
+			t.Errorf("%s: not closed", name)
+		}
+		g.run()
+		none(b)
+	}
+	b.client.Receive(g.now, r.id, good.encode())
+	g.run()
+	last[Opened](b)
+	g.pass(voucherLife)
+	good.label ^= 1
+	b.client.Receive(g.now, r.id, good.encode())
+	g.run()
+	none(b)
+}
+
+// What a relay says about a flow after its time, or about another one, makes
+// none.
+func TestStrangeOpened(t *testing.T) {
+	g, a, r, b := three(t, Limits{})
+	links := r.links
+	r.links = nil // its answers come late
+	q := a.ask(r, Request{Target: b.id, Kind: Call})
+	g.pass(answerTime)
+	a.refused(q, Timeout)
+	r.links = links
+	late := message{typ: typeOpened, request: q, label: newLabel(r.id, a.id), rate: 64, life: 300}
+	a.client.Receive(g.now, r.id, late.encode())
+	if out, ok := a.client.Poll(); !ok || !bytes.Equal(out.Body, (&message{typ: typeClose, label: late.label, reason: Timeout}).encode()) {
+		t.Error("the relay keeps a flow that nobody waits for")
+	}
+	none(a)
+
+	ha, hb := call(a, r, b)
+	f := a.client.at(ha)
+	for len(a.client.requests) == 0 { // until it renews
+		g.talks(a, ha, b, hb)
+		g.now = g.now.Add(time.Second)
+		a.client.Advance(g.now)
+	}
+	until := f.until
+	a.client.Receive(g.now, r.id, (&message{typ: typeOpened, request: a.client.requests[0].request, label: ha.Label ^ 1, rate: 64, life: 3000}).encode())
+	if f.until != until {
+		t.Error("prolonged by the word about another flow")
 	}
 }
 

@@ -83,6 +83,9 @@ func TestRingProlonged(t *testing.T) {
 		rang(n, [16]byte{7})
 		g.pass(8 * time.Second)
 	}
+	if f := n[1].server.flows[0]; f.born != g.start {
+		t.Error("the flow was made anew")
+	}
 	oa, ob := last[Opened](n[0]), last[Opened](n[2])
 	for g.talks(n[0], oa.At, n[2], ob.At) {
 		g.pass(5 * time.Second)
@@ -91,6 +94,28 @@ func TestRingProlonged(t *testing.T) {
 		t.Errorf("it lasted %v", d)
 	}
 	last[Down](n[0])
+}
+
+// The relay keeps to that when the ends don't, and listens to no message about
+// a ring's flow.
+func TestRingFlowEndsAtTheRelay(t *testing.T) {
+	g, r, n := star(t, Limits{}, 2)
+	r.server.Passed(g.now, n[0].id, n[1].id, [16]byte{1})
+	g.run()
+	at := r.server.flows[0].a
+	for _, m := range []message{{typ: typeClose, label: at.Label}, {typ: typeRenew, request: 1, label: at.Label}} {
+		r.server.Receive(g.now, n[0].id, m.encode())
+	}
+	if len(r.server.flows) != 1 || r.server.counts.refused[Gone] != 1 {
+		t.Error("a message changed the flow")
+	}
+	for len(r.server.flows) > 0 && g.now.Sub(g.start) < 2*shortLife {
+		r.fwd.Forward(g.now.Sub(g.start)+1, at.Node, frame(at.Label, 128))
+		g.pass(5 * time.Second)
+	}
+	if d := g.now.Sub(g.start); d != shortLife {
+		t.Errorf("it lasted %v", d)
+	}
 }
 
 // A ring that had to turn aside leaves its flow where it went in the end.
@@ -203,14 +228,17 @@ func TestManyRings(t *testing.T) {
 	for _, f := range r.server.flows {
 		use(f)
 	}
+	g.pass(time.Second)
+	use(r.server.flows[0])
 	g.pass(shortQuiet + time.Second)
-	for _, f := range r.server.flows[1:] {
+	for _, f := range r.server.flows[2:] {
 		use(f)
 	}
-	pass(16, 17, 100)
-	if len(r.server.flows) != 8 || r.server.flows[0].trace[0] != 1 {
-		t.Error("the silent one stayed")
+	pass(16, 17, 100) // the first is silent as well, but not for as long as the second
+	if len(r.server.flows) != 8 || r.server.flows[0].trace[0] != 0 || r.server.flows[1].trace[0] != 2 {
+		t.Error("the one that was silent for longest stayed")
 	}
+	use(r.server.flows[0])
 	pass(18, 19, 101)
 	if r.server.flows[7].trace[0] != 100 {
 		t.Error("a flow in use made room")
