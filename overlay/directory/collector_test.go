@@ -85,28 +85,31 @@ func TestCollector(t *testing.T) {
 // One knock of a caller is told in a day, whatever tokens it makes.
 func TestCollectorOnceADay(t *testing.T) {
 	d, caller := newDevice(t), newDevice(t)
-	inbox := makeInbox(t, d)
-	in, err := identity.OpenInbox(inbox, d.ID(), now)
+	in, err := identity.OpenInbox(makeInbox(t, d), d.ID(), now)
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := NewCollector(now, d, 0, newRand(1))
-	c.Advance(c.Deadline())
-	ref := drain(c.NextEvent)[0].(Ask).Ref
-	told := 0
-	for _, text := range []string{"one", "two"} {
-		job, err := identity.MakeKnock(caller, in, identity.Greeting{Text: text})
-		if err != nil {
-			t.Fatal(err)
-		}
-		var k []byte
-		for k == nil {
-			k = job.Try(10_000, identity.KnockWork)
+	job, err := identity.MakeKnock(caller, in, identity.Greeting{Text: "again"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var k []byte
+	for k == nil {
+		k = job.Try(10_000, identity.KnockWork)
+	}
+	day := identity.Hour(now) / 24
+	for known, want := range map[uint64]int{day: 0, day - 1: 1} {
+		c := NewCollector(now, d, 0, newRand(1))
+		c.Advance(c.Deadline())
+		ref := drain(c.NextEvent)[0].(Ask).Ref
+		c.callers[caller.ID()] = known
+		c.Answer(now, ref+100, node(1), KnocksMessage{0, 1, [][]byte{k}}.Append(nil)) // not asked for
+		if told := len(drain(c.NextEvent)); told != 0 {
+			t.Errorf("told %d times unasked", told)
 		}
 		c.Answer(now, ref, node(1), KnocksMessage{0, 1, [][]byte{k}}.Append(nil))
-		told += len(drain(c.NextEvent))
-	}
-	if told != 1 {
-		t.Errorf("told %d times", told)
+		if told := len(drain(c.NextEvent)); told != want {
+			t.Errorf("told %d times, want %d", told, want)
+		}
 	}
 }

@@ -39,9 +39,9 @@ const (
 	maxVia  = 12
 	maxVias = 9
 
-	// maxChecks bounds the verifications (0.4 ms each): five slots of three
-	// keys in a few versions. Copies of one record count once.
-	maxChecks = 48
+	// maxChecks bounds the verifications (0.4 ms each) for one neighbour: five
+	// slots of three keys, and one newer. Copies of one record count once.
+	maxChecks = 16
 )
 
 // ErrNotKey reports an ID for which no record can exist, whatever anybody
@@ -113,6 +113,7 @@ type ask struct {
 type via struct {
 	id      identity.NodeID
 	answers int // listened to, or knocks opened
+	checks  int // of records
 }
 
 // best is the newest record of a slot.
@@ -186,7 +187,11 @@ func (l *Lookup) Advance(now time.Time) {
 // ignored.
 func (l *Lookup) Answer(now time.Time, ref uint32, from identity.NodeID, body []byte) {
 	a := l.byRef(ref)
-	if l.done || a == nil || !l.listen(from) {
+	if l.done || a == nil {
+		return
+	}
+	v := l.listen(from)
+	if v == nil {
 		return
 	}
 	l.answers++
@@ -199,7 +204,7 @@ func (l *Lookup) Answer(now time.Time, ref uint32, from identity.NodeID, body []
 		return
 	}
 	for _, b := range r.Records {
-		if l.record(now, b, a.key) && !slices.Contains(a.good, from) {
+		if l.record(now, b, a.key, v) && !slices.Contains(a.good, from) {
 			a.good = append(a.good, from)
 		}
 	}
@@ -210,18 +215,23 @@ func (l *Lookup) Answer(now time.Time, ref uint32, from identity.NodeID, body []
 	l.judge(now)
 }
 
-// listen counts an answer from a neighbour and tells whether to look at it.
-func (l *Lookup) listen(from identity.NodeID) bool {
+// listen counts an answer from a neighbour and returns its account, nil when it
+// is not to be looked at.
+func (l *Lookup) listen(from identity.NodeID) *via {
 	i := slices.IndexFunc(l.vias, func(v via) bool { return v.id == from })
 	if i < 0 {
 		if len(l.vias) == maxVias {
-			return false
+			return nil
 		}
 		i = len(l.vias)
 		l.vias = append(l.vias, via{id: from})
 	}
-	l.vias[i].answers++
-	return l.vias[i].answers <= maxVia
+	v := &l.vias[i]
+	if v.answers == maxVia {
+		return nil
+	}
+	v.answers++
+	return v
 }
 
 // Undelivered takes the news that an Ask got no answer, or that no more come.
@@ -286,19 +296,20 @@ func (l *Lookup) found() bool {
 
 // record looks at a record and tells whether it is the ID's own, of the key
 // that was asked for.
-func (l *Lookup) record(now time.Time, b []byte, key Key) bool {
+func (l *Lookup) record(now time.Time, b []byte, key Key, v *via) bool {
 	// A record is its key's alone, so what holds for one ask holds for all.
 	h := sha256.Sum256(b)
 	if good, ok := l.seen[h]; ok {
 		return good
 	}
-	if len(l.seen) >= maxChecks {
-		return false
-	}
 	info, err := identity.PeekRecord(b)
 	if err != nil || info.Key != key {
 		return false
 	}
+	if v.checks == maxChecks {
+		return false
+	}
+	v.checks++
 	l.seen[h] = false
 	if l.inbox {
 		in, err := identity.OpenInbox(b, l.id, now)

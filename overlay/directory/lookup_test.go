@@ -236,10 +236,12 @@ func TestLookupHostile(t *testing.T) {
 	forged := bytes.Clone(b)
 	forged[300] ^= 1
 	inbox := makeInbox(t, d)
-	flood := func(body []byte) (out [][]byte) {
-		for i := range 500 {
+	n := 0
+	flood := func(body []byte) (out [][]byte) { // never the same twice
+		for range 500 {
 			bad := bytes.Clone(b)
-			bad[400], bad[401] = byte(i), byte(i>>8)
+			n++
+			bad[400], bad[401], bad[402] = byte(n), byte(n>>8), byte(n>>16)
 			out = append(out, RecordsMessage{0, 1, [][]byte{bad, bad, bad}}.Append(nil))
 		}
 		return out
@@ -265,7 +267,12 @@ func TestLookupHostile(t *testing.T) {
 		if len(r.found) != 1 || r.done.Devices != 1 {
 			t.Errorf("%s: %+v", what, r.done)
 		}
-		if len(r.l.seen) > maxChecks {
+		for _, v := range r.l.vias {
+			if v.checks > maxChecks || v.answers > maxVia {
+				t.Errorf("%s: %+v", what, v)
+			}
+		}
+		if len(r.l.seen) > 2*maxChecks+1 {
 			t.Errorf("%s: %d checks", what, len(r.l.seen))
 		}
 		if r := look(t, now, d.ID(), d.Reach(), bad, bad, bad); len(r.found) != 0 || len(r.asks) > 3*maxAsks {
@@ -299,6 +306,56 @@ func TestLookupHostile(t *testing.T) {
 	l.Answer(now.Add(lookupLife), 1, node(1), liar(b)(nil)[0])
 	if ev := drain(l.NextEvent); len(ev) != 0 {
 		t.Errorf("after the end: %v", ev)
+	}
+}
+
+// One neighbour that says "nothing" is one route, however often it says it.
+func TestLookupOneRoute(t *testing.T) {
+	d := newDevice(t)
+	l, err := NewLookup(now, d.ID(), d.Reach())
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended := false
+	for range 5 {
+		for _, ev := range drain(l.NextEvent) {
+			switch ev := ev.(type) {
+			case Ask:
+				for range 3 {
+					l.Answer(now, ev.Ref, node(1), liar()(nil)[0])
+				}
+			case Done:
+				ended = true
+			}
+		}
+		l.Advance(now.Add(time.Second))
+	}
+	if ended {
+		t.Error("one liar ends a lookup")
+	}
+	l.Answer(now, 1, node(2), liar(record(t, d, 0, 1))(nil)[0])
+	if ev := drain(l.NextEvent); len(ev) != 1 {
+		t.Errorf("%v", ev)
+	}
+}
+
+// Two that agree are enough; one alone does not end the lookup, but there is
+// nothing more to ask for.
+func TestLookupAgree(t *testing.T) {
+	d := newDevice(t)
+	h := honest(t, now, record(t, d, 0, 1))
+	if r := look(t, now, d.ID(), d.Reach(), h, h, nil); r.now.Sub(now) != 100*time.Millisecond {
+		t.Errorf("two agree after %v", r.now.Sub(now))
+	}
+	l, err := NewLookup(now, d.ID(), d.Reach())
+	if err != nil {
+		t.Fatal(err)
+	}
+	drain(l.NextEvent)
+	l.Answer(now, 1, node(1), liar(record(t, d, 0, 1))(nil)[0])
+	l.Advance(now.Add(3 * time.Second))
+	if ev := drain(l.NextEvent); len(ev) != 1 || !l.Deadline().Equal(now.Add(lookupLife)) {
+		t.Errorf("%v, then %v", ev, l.Deadline().Sub(now))
 	}
 }
 

@@ -127,8 +127,11 @@ func TestPublisherEpochs(t *testing.T) {
 	// Over hours, each hour's key is published from an hour before it to an
 	// hour behind it, every 20 minutes and a quarter more or less.
 	var list []post
-	for range 4 {
-		list = append(list, o.run(o.now.Add(time.Hour))...)
+	for range 4 * 30 {
+		list = append(list, o.run(o.now.Add(2*time.Minute))...)
+		if end := identity.EpochEnd(identity.Hour(o.now)); o.p.Deadline().After(end) {
+			t.Errorf("sleeps past the hour, until %v", o.p.Deadline())
+		}
 	}
 	times := map[Key][]time.Time{}
 	for _, x := range list {
@@ -316,6 +319,20 @@ func TestPublisherWithdraws(t *testing.T) {
 			t.Errorf("%+v", r)
 		}
 	}
+	// Taken back before the withdrawal was heard.
+	o.reach(one, two)
+	o.run(o.now.Add(ahead))
+	o.reply = silence
+	o.reach(one)
+	o.run(o.now.Add(time.Second))
+	o.reach(one, two)
+	o.reply = held
+	back := o.run(o.now.Add(minGap)) // before the withdrawal's next try
+	if len(back) != 3 || !o.open(back[0], two).At.Equal(location(1)) {
+		t.Errorf("%d records of a secret that is back", len(back))
+	}
+	o.reach(one)
+	o.run(o.now.Add(minGap))
 	o.p.Withdraw(o.now)
 	for _, x := range o.run(o.now.Add(time.Second)) {
 		if r := o.open(x, one); !r.At.Gone() {

@@ -437,9 +437,11 @@ func TestReceive(t *testing.T) {
 	}
 	inbox := makeInbox(t, d)
 	ask(StoreMessage{Records: [][]byte{inbox}}.Append(nil))
-	if o := ask(KnockMessage{Knock: knocks(t, d, inbox, identity.KnockWork)[0]}.Append(nil))[0].(StoredMessage).Lines[0].Outcome; o != Stored {
+	lazy := knocks(t, d, inbox, 1)[0]
+	if o := ask(KnockMessage{Knock: lazy}.Append(nil))[0].(StoredMessage).Lines[0].Outcome; o != Refused {
 		t.Error(o)
 	}
+	s.find(keyOf(t, inbox)).knocks = []knock{{raw: lazy}}
 	c := CollectMessage{Key: keyOf(t, inbox), Proof: identity.ProveInbox(d, 0, identity.Hour(now), now)}
 	if k := ask(c.Append(nil))[0].(KnocksMessage); len(k.Knocks) != 1 {
 		t.Errorf("%+v", k)
