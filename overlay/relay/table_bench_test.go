@@ -94,3 +94,27 @@ func BenchmarkForward(b *testing.B) {
 		now += 10 * time.Microsecond
 	}
 }
+
+// BenchmarkConn is a datagram out and one in.
+func BenchmarkConn(b *testing.B) {
+	c := NewConn[*int]()
+	defer c.Close()
+	var p int
+	e := End[*int]{&p, 1}
+	addr, err := c.Open(e, false, func([]byte) error { return nil })
+	if err != nil {
+		b.Fatal(err)
+	}
+	inner := append([]byte{128}, make([]byte, 160)...)
+	there, buf := AppendFrame(nil, 1, inner), make([]byte, 1500)
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := c.WriteTo(inner, addr); err != nil {
+			b.Fatal(err)
+		}
+		c.Deliver(1, &p, there)
+		if _, _, err := c.ReadFrom(buf); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
