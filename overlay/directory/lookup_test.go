@@ -239,10 +239,14 @@ func TestLookupHostile(t *testing.T) {
 	n := 0
 	flood := func(body []byte) (out [][]byte) { // never the same twice
 		for range 500 {
-			bad := bytes.Clone(b)
-			n++
-			bad[400], bad[401], bad[402] = byte(n), byte(n>>8), byte(n>>16)
-			out = append(out, RecordsMessage{0, 1, [][]byte{bad, bad, bad}}.Append(nil))
+			var three [][]byte
+			for range 3 {
+				bad := bytes.Clone(b)
+				n++
+				bad[400], bad[401], bad[402] = byte(n), byte(n>>8), byte(n>>16)
+				three = append(three, bad)
+			}
+			out = append(out, RecordsMessage{0, 1, three}.Append(nil))
 		}
 		return out
 	}
