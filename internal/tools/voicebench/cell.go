@@ -3,11 +3,14 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"hash/fnv"
 	"io"
 	"os"
 	"path/filepath"
+	"runtime"
+	"sync"
 	"time"
 
 	"github.com/p2pos/p2pos/media/libopus"
@@ -70,6 +73,50 @@ func (c cell) seed() uint64 {
 	h := fnv.New64a()
 	io.WriteString(h, c.String())
 	return h.Sum64()
+}
+
+// each does n things, as many at once as there are processors, and returns what
+// came of them in order.
+func each[T any](n int, f func(i int) (T, error)) ([]T, error) {
+	out, errs := make([]T, n), make([]error, n)
+	next := make(chan int)
+	var wg sync.WaitGroup
+	for range runtime.GOMAXPROCS(0) {
+		wg.Go(func() {
+			for i := range next {
+				out[i], errs[i] = f(i)
+			}
+		})
+	}
+	for i := range n {
+		next <- i
+	}
+	close(next)
+	wg.Wait()
+	return out, errors.Join(errs...)
+}
+
+// speakAll lets all rivals talk over all cells.
+func (b *bench) speakAll(cells []cell) ([]row, error) {
+	list, err := each(len(cells)*int(rivals), func(i int) (result, error) {
+		c, r := cells[i/int(rivals)], rival(i%int(rivals))
+		v, _, err := b.speak(r, c)
+		if err != nil {
+			err = fmt.Errorf("%v, %v: %w", r, c, err)
+		}
+		return v, err
+	})
+	rows := make([]row, len(cells))
+	for i, c := range cells {
+		rows[i] = row{cell: c, results: [rivals]result(list[i*int(rivals):])}
+	}
+	return rows, err
+}
+
+// row is a cell and what came of it for each rival.
+type row struct {
+	cell
+	results [rivals]result
 }
 
 // bench has the speech.
@@ -168,16 +215,33 @@ func (b *bench) speak(r rival, c cell) (result, [2]*person, error) {
 	return mean(forth, back), p, err
 }
 
-// chirp measures mouth to ear over a cell: the median of all chirps, and how
-// many of them were recognized.
-func (b *bench) chirp(r rival, c cell) (delay time.Duration, heard, said int, err error) {
+// heard is what became of the chirps of one cell and rival.
+type heard struct {
+	delay       time.Duration // median
+	found, said int
+}
+
+func (h heard) String() string {
+	switch {
+	case h.found == 0:
+		return "-"
+	case h.found < h.said:
+		return fmt.Sprintf("(%d of %d found) %d ms", h.found, h.said, h.delay.Milliseconds())
+	}
+	return fmt.Sprintf("%d ms", h.delay.Milliseconds())
+}
+
+// chirp measures mouth to ear over a cell, both directions together.
+func (b *bench) chirp(r rival, c cell) (heard, error) {
 	p, err := b.pair(r, c, [2]voice.Source{&voice.Chirp{}, &voice.Chirp{}}, b.length)
 	if err != nil {
-		return 0, 0, 0, err
+		return heard{}, err
 	}
 	if err := call(c.seed(), c.network, p[0], p[1], b.length, nil); err != nil {
-		return 0, 0, 0, err
+		return heard{}, err
 	}
-	d := append(chirps(p[1], b.length), chirps(p[0], b.length)...)
-	return median(d), len(d), 2 * (int(b.length.Seconds()/2) - 1), nil
+	there, possible := chirps(p[1], b.length)
+	back, also := chirps(p[0], b.length)
+	d := append(there, back...)
+	return heard{median(d), len(d), possible + also}, nil
 }

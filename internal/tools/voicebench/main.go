@@ -13,23 +13,43 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"time"
 )
 
 func main() {
 	speech := flag.String("speech", "media/testdata", "folder of speech-a.ogg and speech-b.ogg")
 	out := flag.String("out", "", "folder to write curves and sound to; empty writes none")
-	seconds := flag.Int("seconds", 20, "how long is talked in each cell")
+	seconds := flag.Int("seconds", 60, "how long is talked in each cell")
 	quick := flag.Bool("quick", false, "only the main table, not the whole matrix and the long calls")
 	flag.Parse()
-	b, err := newBench(*speech, time.Duration(*seconds)*time.Second)
-	if err == nil {
-		err = b.run(os.Stdout, *out, *quick)
-	}
-	if err != nil {
+	if err := measure(*speech, *out, time.Duration(*seconds)*time.Second, *quick); err != nil {
 		fmt.Fprintln(os.Stderr, "voicebench:", err)
 		os.Exit(1)
 	}
+}
+
+// measure runs the bench on the speech in a folder.
+func measure(speech, out string, length time.Duration, quick bool) error {
+	b, err := newBench(speech, length)
+	if err != nil {
+		return err
+	}
+	if out == "" {
+		return b.run(os.Stdout, "", quick)
+	}
+	if err := os.MkdirAll(out, 0o755); err != nil {
+		return err
+	}
+	f, err := os.Create(filepath.Join(out, "table.txt"))
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if err := b.run(io.MultiWriter(os.Stdout, f), out, quick); err != nil {
+		return err
+	}
+	return f.Close()
 }
 
 // run measures everything and writes it down.

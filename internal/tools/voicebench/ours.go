@@ -21,7 +21,9 @@ type ours struct {
 	play   *media.Playout
 	player *media.Player
 	buf    []byte
-	now    time.Time
+	// receipts is one that could not wait for the next report.
+	receipts []byte
+	now      time.Time
 
 	before media.Stats
 	scores []float64
@@ -36,7 +38,7 @@ func newOurs(first bool) (*ours, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := session.Params{Codec: media.Opus(), LocalSSRC: 1, RemoteSSRC: 2}
+	p := session.Params{Codec: media.Opus(), LocalSSRC: 1, RemoteSSRC: 2, Capabilities: session.CapRED}
 	if !first {
 		p.LocalSSRC, p.RemoteSSRC = p.RemoteSSRC, p.LocalSSRC
 	}
@@ -68,12 +70,21 @@ func (o *ours) WriteFrame(f *media.Frame) error {
 	return nil
 }
 
+// Advice makes the microphone follow what the network can carry.
+func (o *ours) Advice() media.Advice { return o.stream.Out.Advice() }
+
 func (o *ours) hear(now time.Time, pcm []int16) { o.player.Pull(now, pcm) }
 
 func (o *ours) receive(now time.Time, b []byte) {
 	// What is not genuine cannot happen here; a report has no header.
 	if h, payload, err := o.stream.Receive(now, b); err == nil && h != nil {
-		o.play.Push(now, h, payload)
+		o.play.PushRedundant(now, h, payload, o.stream.In.Copies())
+	}
+	if o.stream.In.Urgent(now) {
+		o.receipts = o.stream.In.Receipts(now, o.receipts[:0])
+		if b, err := o.stream.Out.Receipts(o.receipts, o.buf[:0]); err == nil && len(b) > 0 {
+			o.put(b)
+		}
 	}
 }
 

@@ -15,7 +15,8 @@ import (
 // result is how one cell of the table came out.
 type result struct {
 	estoi     float64       // 1 = every word as it was said
-	mos       float64       // E-model
+	mos       float64       // E-model, of the two numbers below
+	live      float64       // what the call itself said meanwhile; 0 = nothing
 	concealed float64       // share of what was heard that nobody said
 	delay     time.Duration // mouth to ear, median over the speech
 	worst     time.Duration // and the 95th percentile
@@ -25,8 +26,9 @@ type result struct {
 // mean returns the average of two directions.
 func mean(a, b result) result {
 	return result{
-		estoi: (a.estoi + b.estoi) / 2, mos: (a.mos + b.mos) / 2, concealed: (a.concealed + b.concealed) / 2,
-		delay: (a.delay + b.delay) / 2, worst: max(a.worst, b.worst), rate: (a.rate + b.rate) / 2,
+		estoi: (a.estoi + b.estoi) / 2, mos: (a.mos + b.mos) / 2, live: (a.live + b.live) / 2,
+		concealed: (a.concealed + b.concealed) / 2,
+		delay:     (a.delay + b.delay) / 2, worst: max(a.worst, b.worst), rate: (a.rate + b.rate) / 2,
 	}
 }
 
@@ -67,9 +69,7 @@ func rate(from, to *person, length time.Duration) (result, error) {
 	if c.samples > 0 {
 		r.concealed = float64(c.concealed) / float64(c.samples)
 	}
-	if r.mos = c.mos; r.mos == 0 {
-		r.mos = media.MOS(r.delay, r.concealed)
-	}
+	r.mos, r.live = media.MOS(r.delay, r.concealed), c.mos
 	r.rate = float64(from.bytes) * 8 / (length + tail).Seconds()
 	return r, nil
 }
@@ -116,26 +116,27 @@ func usual(clean, heard []float64) int {
 	return at * grain
 }
 
-// chirps returns when each chirp that was said was heard, after it was said;
-// those that could not be recognized are left out.
-func chirps(to *person, length time.Duration) []time.Duration {
+// chirps returns how long after it was said each chirp was heard, and how many
+// were said; those that could not be recognized are left out. The first one is,
+// too: a call has to begin.
+func chirps(to *person, length time.Duration) (out []time.Duration, said int) {
 	pattern := make([]int16, voice.ChirpSamples)
 	for i := range pattern {
 		pattern[i] = voice.ChirpAt(i)
 	}
 	p, err := estoi.Resample(float(pattern), voice.SampleRate)
 	if err != nil {
-		return nil
+		return nil, 0
 	}
 	heard, err := estoi.Resample(float(to.heard), voice.SampleRate)
 	if err != nil {
-		return nil
+		return nil, 0
 	}
 	// The ear's clock may run differently from the world's.
 	stretch := to.period.Seconds() / piece.Seconds()
-	var out []time.Duration
 	const every = estoi.Rate * voice.ChirpEvery / voice.SampleRate
 	for at := every; at+every <= int(length.Seconds()*estoi.Rate); at += every {
+		said++
 		from := int(float64(at) / stretch)
 		if from >= len(heard) {
 			break
@@ -147,10 +148,10 @@ func chirps(to *person, length time.Duration) []time.Duration {
 		when := float64(from+lag)*stretch - float64(at)
 		out = append(out, time.Duration(when/estoi.Rate*float64(time.Second)))
 	}
-	return out
+	return out, said
 }
 
-// median and highest of what is not empty; zero otherwise.
+// median returns the middle one; zero of none.
 func median(d []time.Duration) time.Duration {
 	if len(d) == 0 {
 		return 0

@@ -39,9 +39,9 @@ func TestChirps(t *testing.T) {
 		delay time.Duration
 		ppm   float64
 	}{{0, 0}, {87 * ms, 0}, {1700 * ms, 0}, {120 * ms, 200}, {120 * ms, -200}} {
-		d := chirps(late(&voice.Chirp{}, c.delay, c.ppm, 60*time.Second), 60*time.Second)
-		if len(d) != 29 {
-			t.Errorf("%v: %d chirps", c, len(d))
+		d, said := chirps(late(&voice.Chirp{}, c.delay, c.ppm, 60*time.Second), 60*time.Second)
+		if len(d) != 29 || said != 29 {
+			t.Errorf("%v: %d chirps of %d", c, len(d), said)
 		}
 		for i, v := range d {
 			if off := v - c.delay; off < -ms || off > ms {
@@ -49,7 +49,7 @@ func TestChirps(t *testing.T) {
 			}
 		}
 	}
-	if d := chirps(late(&voice.Tone{}, 0, 0, 20*time.Second), 20*time.Second); len(d) != 0 {
+	if d, _ := chirps(late(&voice.Tone{}, 0, 0, 20*time.Second), 20*time.Second); len(d) != 0 {
 		t.Errorf("%d chirps heard in a tone", len(d))
 	}
 	if median(nil) != 0 || median([]time.Duration{3, 1, 2}) != 2 {
