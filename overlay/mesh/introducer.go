@@ -50,6 +50,9 @@ const (
 	// maxCarriedLinks: in the simulation's worst network, without any public
 	// node, no node was needed for more (reference: 10^5 nodes).
 	maxCarriedLinks = 32
+	// keptForNear of them are kept for siblings, which no other link can stand
+	// in for.
+	keptForNear = 12
 	// maxQuotas bounds the prefixes looked after one by one; of more, the one
 	// that has been quiet longest is forgotten.
 	maxQuotas = 64
@@ -105,7 +108,7 @@ func (s *introducer) introduce(now time.Time, from *neighbour, m *message) {
 	case target == nil || target == from || s.c.self.Leaf:
 		s.refuse(from, m.request, answerAbsent)
 		return
-	case relay && (from.relayed || target.relayed || s.carriedNow() >= maxCarriedLinks):
+	case relay && (from.relayed || target.relayed || s.carriedNow() >= mayCarry(m.flags)):
 		s.counts.Full++
 		s.refuse(from, m.request, answerBusy)
 		return
@@ -180,6 +183,13 @@ func (s *introducer) carriedNow() int {
 		}
 	}
 	return n
+}
+
+func mayCarry(flags uint8) int {
+	if flags&flagNear != 0 {
+		return maxCarriedLinks
+	}
+	return maxCarriedLinks - keptForNear
 }
 
 // ended is told that a carried link is gone.
