@@ -162,6 +162,8 @@ func TestRecorderKeepsPackets(t *testing.T) {
 			}
 		case len(right[i]) != 1:
 			t.Fatalf("right %d has %d bytes in the silence", i, len(right[i]))
+		case i >= 250 && right[i][0] != b[199][0]&^3:
+			t.Fatalf("right %d changes the mode from %#x to %#x", i, b[199][0], right[i][0])
 		}
 	}
 }
@@ -240,6 +242,50 @@ func TestRecorderMixedDurations(t *testing.T) {
 		if len(marks) != 2400/other {
 			t.Errorf("%d ms: %d frames", other, len(marks))
 		}
+	}
+}
+
+// TestRecorderMixedModes has two packets of different modes beside one twice as
+// long: the second cannot be in the same packet and is concealed.
+func TestRecorderMixedModes(t *testing.T) {
+	wide, full := silk(20, 7), []byte{31 << 3, 8, 8, 8} // CELT, 20 ms
+	file, r := record(t, 2, func(r *Recorder) {
+		write(t, r, 0, 0, media.Frame{Payload: silk(40, 1)})
+		write(t, r, 1, 0, media.Frame{Payload: wide})
+		write(t, r, 1, 20*time.Millisecond, media.Frame{Payload: full})
+	})
+	_, right := split(t, file)
+	var f frames
+	f.parse(right[0], 1920)
+	if r.Lost() != 1 || len(right) != 1 || f.toc != wide[0] || f.n != 2 || len(f.data[0]) != 3 || len(f.data[1]) != 0 {
+		t.Errorf("%d lost, packets % x", r.Lost(), right)
+	}
+}
+
+// TestRecorderShortFrames writes eight times as many packets as usual on one
+// side and none on the other: what waits is bounded, and nothing is lost.
+func TestRecorderShortFrames(t *testing.T) {
+	short := []byte{28 << 3, 1, 2, 3} // CELT, 2.5 ms
+	file, _ := record(t, 2, func(r *Recorder) {
+		for i := range 2000 {
+			write(t, r, 0, time.Duration(i)*2500*time.Microsecond, media.Frame{Payload: short})
+			if n := len(r.tracks[0].items); n > maxWaiting {
+				t.Fatalf("%d items wait", n)
+			}
+		}
+	})
+	left, _ := split(t, file)
+	n := 0
+	for _, p := range left {
+		var f frames
+		samples, _ := media.OpusSamples(p)
+		f.parse(p, samples)
+		for _, b := range f.data[:f.n] {
+			n += min(len(b), 1)
+		}
+	}
+	if n != 2000 {
+		t.Errorf("%d frames of 2000", n)
 	}
 }
 
@@ -487,6 +533,10 @@ func FuzzFrames(f *testing.F) {
 	f.Add([]byte{0xfa, 1, 2, 3, 4})
 	f.Add([]byte{0xfb, 0xc3, 2, 1, 1, 9, 8, 7, 0, 0})
 	f.Add([]byte{0xfb, 0x02, 1, 2, 3, 4})
+	for _, n := range []int{251, 252, 253, 255, 256, 1275} {
+		f.Add(append([]byte{0xf8}, make([]byte, n)...))
+		f.Add(append([]byte{0xf9}, make([]byte, 2*n)...))
+	}
 	f.Fuzz(func(t *testing.T, p []byte) {
 		n, err := media.OpusSamples(p)
 		if err != nil {
