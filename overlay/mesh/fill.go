@@ -12,8 +12,9 @@ import (
 // bucket farther off.
 type filler struct {
 	suitor
-	born      bool          // a first link stood
-	quiet     time.Duration // a newly started node makes only its first links before
+	born      bool          // there is a link, or was since the last one went
+	bornAt    time.Duration // when the first of these stood
+	quiet     time.Duration // a newly started node makes only its first links before; 0 = not drawn
 	round     time.Duration // the next look at everything
 	begun     time.Duration // when this round began
 	judge     bool          // a round began: is a neighbour worth replacing?
@@ -243,7 +244,7 @@ func (f *filler) ask(now time.Time) {
 func (f *filler) askNear(now time.Time) bool {
 	at := f.c.since(now)
 	width := nearWidth
-	if at < joinTime || at < f.hurry {
+	if at-f.bornAt < joinTime || at < f.hurry {
 		width = joinWidth
 	}
 	var room [aroundUs]*neighbour
@@ -344,7 +345,7 @@ func (f *filler) found(now time.Time, from *neighbour, m *message) {
 	f.questions = slices.Delete(f.questions, i, i+1)
 	from.carried = m.carried
 	at := f.c.since(now)
-	if f.quiet == 0 && at < joinTime && m.load > calm {
+	if f.quiet == 0 && at-f.bornAt < joinTime && m.load > calm {
 		share := float64(m.load-calm) / (crowded - calm)
 		f.quiet = at + time.Duration(f.c.rng.Float64()*share*float64(maxJitter))
 	}
@@ -359,7 +360,7 @@ func (f *filler) improve(now time.Time) {
 	}
 	at := f.c.since(now)
 	n := 1
-	if at < improveTime {
+	if at-f.bornAt < improveTime {
 		n = improveFirst
 	}
 	for range n {

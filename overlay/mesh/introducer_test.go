@@ -56,6 +56,13 @@ func TestIntroducer(t *testing.T) {
 	}
 	b.sent(asker.ID(), typeReply)
 
+	ask(66, target.ID(), 0)
+	in = b.sent(target.ID(), typeIntroduction)
+	b.receive(target, message{request: in[0].request, answer: answerDeclined, sealed: []byte("x"), seen: address(66, 6)}, typeReply)
+	if r := b.sent(asker.ID(), typeReply); len(r) != 1 || r[0].answer != answerDeclined || len(r[0].sealed) > 0 || r[0].seen.IsValid() {
+		t.Errorf("declined with %+v", r)
+	}
+
 	ask(7, target.ID(), 0)
 	b.pass(passageLife)
 	if s := b.m.Status().Introducer; s.Silent != 1 || len(b.m.intro.pending) > 0 {

@@ -43,7 +43,7 @@ func (f *filler) linked(now time.Time, n *neighbour, t *try) {
 		f.counts.Linked++
 	}
 	if !f.born {
-		f.born = true
+		f.born, f.bornAt, f.quiet = true, at, 0
 		f.startRound(now)
 	}
 	if b := min(int(n.bucket), maxFar); f.far[b].tries > 0 {
@@ -67,6 +67,9 @@ func (f *filler) broke(now time.Time, n *neighbour) {
 	}
 	f.c.changed = true
 	f.stir(at)
+	if len(f.c.table.list) == 0 { // to begin anew is to join, perhaps among many
+		f.born = false
+	}
 	if f.c.table.links < usable {
 		f.round = min(f.round, at+settleDelay)
 	}

@@ -76,6 +76,9 @@ func (m *Machine) LinkUp(now time.Time, l Link) {
 	if id == m.c.id {
 		return
 	}
+	if l.Card.Class > Blocked {
+		l.Card.Class = Unknown
+	}
 	at := m.c.since(now)
 	t, ours, o, theirs := m.fill.suitor.linked(id)
 	a := applicant{id: id, leaf: l.Card.Leaf, prefix: prefixOf(l.Addr.Addr()), via: l.Via, relay: l.Relayed, near: true}

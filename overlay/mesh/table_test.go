@@ -3,6 +3,7 @@
 package mesh
 
 import (
+	"cmp"
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
@@ -109,6 +110,57 @@ func TestBucketCap(t *testing.T) {
 		if n.role != member {
 			t.Errorf("role %d", n.role)
 		}
+	}
+}
+
+// What is worth more: a place before none, our own asking before others', then
+// the faster, but among links that others asked for only the older.
+func TestKeepOrder(t *testing.T) {
+	best := []*neighbour{
+		{ours: true, rtt: 90, claims: claimScarce, since: 9}, {ours: true, rtt: 10, since: 8}, {ours: true, rtt: 20, since: 1}, {ours: true, rtt: 10, relayed: true},
+		{rtt: 90, relayed: true, since: 2}, {rtt: 10, claims: claimScarce | claimSibling, since: 3}, {role: claimed, rtt: 1, since: 1},
+		{role: guest, ours: true, rtt: 1}, {role: guest, rtt: 1},
+	}
+	for i, a := range best {
+		for j, b := range best {
+			if got := keepOrder(a, b); got != cmp.Compare(i, j) {
+				t.Errorf("%d before %d: %d", i, j, got)
+			}
+		}
+	}
+}
+
+// Of the eight guests two may be of one prefix.
+func TestGuestsOfPrefix(t *testing.T) {
+	b := newBench(t, Config{})
+	k := &cards{self: b.m.ID()}
+	for range siblings {
+		b.up(Link{Card: k.from(7), Ours: true})
+	}
+	for i := range 3 {
+		for range bucketCap / 2 {
+			b.up(Link{Card: k.in(i)})
+		}
+		if got, want := b.up(Link{Card: k.in(i), Addr: address(999, i)}), i < guestsPerPrefix; got != want {
+			t.Errorf("guest %d of one /24: %v", i, got)
+		}
+	}
+}
+
+// A node that lost all its links joins anew, with its wait.
+func TestBornAgain(t *testing.T) {
+	b := newBench(t, Config{})
+	first := testCard(1, Open)
+	for range 2 {
+		b.pass(time.Hour)
+		b.up(Link{Card: first, Ours: true, Addr: address(1, 1)})
+		q := b.sent(first.ID(), typeFind)
+		b.receive(first, message{request: q[len(q)-1].request, load: 255}, typeCards)
+		if b.m.fill.quiet < b.m.c.since(b.now) || b.m.fill.quiet > b.m.c.since(b.now)+maxJitter {
+			t.Errorf("waits until %v at %v", b.m.fill.quiet, b.m.c.since(b.now))
+		}
+		b.m.LinkDown(b.now, first.ID())
+		b.drain()
 	}
 }
 
@@ -297,6 +349,9 @@ func TestClaims(t *testing.T) {
 		for range 2 * maxClaimed {
 			c := k.in(bucket)
 			b.up(Link{Card: c})
+			if n := b.m.c.table.bucket(bucket).claimed; n > maxClaimed {
+				t.Fatalf("%d claimed", n)
+			}
 			b.receive(c, message{state: byte(claimSibling) << claimShift}, typeCard)
 			for _, s := range eventsOf[Surplus](b) {
 				b.m.LinkDown(b.now, s.Node)
@@ -339,72 +394,6 @@ func TestRelayedLinks(t *testing.T) {
 	b.up(Link{Card: near, Relayed: true})
 	if b.pass(2 * roundTime); b.m.c.table.find(near.ID()).spare {
 		t.Error("relayed sibling handed back")
-	}
-}
-
-// Asleep, a node keeps four links: the two nearest, contacts, fast ones. Awake
-// again it looks for more.
-func TestAsleep(t *testing.T) {
-	b, k := settled(t, Config{})
-	contact, fast := k.in(0), k.in(0)
-	b.up(Link{Card: contact, Anchor: true, RTT: time.Second})
-	b.up(Link{Card: fast, Ours: true, RTT: time.Millisecond})
-	b.up(Link{Card: k.in(0), Ours: true, RTT: 2 * time.Millisecond})
-	b.out = nil
-	b.m.SetSelf(b.now, Easy, true)
-	b.pass(2 * settleDelay)
-	if n := len(eventsOf[Surplus](b)); n != siblings+3-leafLinks {
-		t.Errorf("%d links handed back", n)
-	}
-	for i, n := range b.m.Siblings() {
-		if i >= leafSiblings || n.Spare {
-			t.Error("sibling", i, n.Spare)
-		}
-	}
-	for _, c := range []Card{contact, fast} {
-		if b.m.c.table.find(c.ID()).spare {
-			t.Error("contact or fast link handed back")
-		}
-	}
-	if told := b.sent(contact.ID(), typeCard); len(told) == 0 || told[0].state&leafBit == 0 {
-		t.Errorf("contact heard %+v", told)
-	}
-	if b.up(Link{Card: k.in(0)}) {
-		t.Error("a sleeping node takes a fifth link")
-	}
-	b.receive(fast, message{request: 1, id: contact.ID(), count: 9}, typeFind)
-	if a := b.sent(fast.ID(), typeCards); len(a) != 1 || len(a[0].cards) > 0 {
-		t.Errorf("a sleeping node introduces: %+v", a)
-	}
-	b.pass(questionLife)
-	b.out = nil
-	b.m.SetSelf(b.now, Easy, false)
-	b.drain()
-	if len(b.sent(b.m.Siblings()[0].ID, typeFind)) == 0 {
-		t.Error("awake, and asks nobody")
-	}
-}
-
-// Sleeping neighbours take no places, are no siblings, and are bounded.
-func TestLeaves(t *testing.T) {
-	b, k := settled(t, Config{})
-	before := b.m.Status()
-	for i := range maxLeaves + 1 {
-		c := k.from(0)
-		c.Leaf = true
-		if got, want := b.up(Link{Card: c}), i < maxLeaves; got != want {
-			t.Errorf("leaf %d: %v", i, got)
-		}
-	}
-	s := b.m.Status()
-	if s.Leaves != maxLeaves || s.Siblings != siblings || s.Guests != before.Guests {
-		t.Errorf("%+v", s)
-	}
-	full := b.m.c.table.full
-	c := b.m.Neighbours()[0].Card // a sibling falls asleep
-	b.receive(c, message{state: byte(Easy) | leafBit}, typeCard)
-	if b.m.c.table.full != full-1 || b.m.Siblings()[0].Card == c {
-		t.Error("a sleeping sibling counts")
 	}
 }
 
