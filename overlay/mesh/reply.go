@@ -10,10 +10,10 @@ import (
 	"time"
 )
 
-// replyWays is how many ways back the node that answers uses, when it knows
-// more than one: a way may have broken since, and no later hop can choose
-// another. Where ways meet again, the second is dropped.
-const replyWays = 2
+// replyWays is how many ways back a reply takes, when there are as many: one
+// may have broken since, or lead through somebody who passes on messages and
+// drops replies. Where ways meet again, the second is dropped.
+const replyWays = 3
 
 // reply answers a message that was delivered here.
 func (r *router) reply(at time.Time, to Route, secret, body []byte) {
@@ -43,7 +43,7 @@ func (r *router) respond(now time.Duration, t *trail, body []byte) {
 		return
 	}
 	t.extend(now)
-	r.passOn(t, int(t.ended), t.sent, 1, body, replyWays)
+	r.passOn(t, int(t.ended), &replyMsg{number: t.sent, hops: 1, body: bytes.Clone(body)})
 }
 
 // unlock checks a secret and remembers it.
@@ -55,49 +55,64 @@ func (t *trail) unlock(secret []byte) bool {
 	return true
 }
 
-// passOn sends a reply over the first ways back whose links stand, one that is
-// preferred before all. Whoever else brought a copy that we took learns that it
-// arrived.
-func (r *router) passOn(t *trail, first int, number, hops uint8, body []byte, ways int) {
+// passOn sends a reply, whose body is ours, to who brought the leg, and when
+// all legs have one target to the others. When none of their links stands,
+// whoever brought another copy will do.
+func (r *router) passOn(t *trail, first int, m *replyMsg) {
+	r.held += len(m.body) - len(t.last.body)
+	t.last = *m
 	sent := 0
-	for i := -1; i < len(t.backs) && sent < ways; i++ {
+	if r.sendReply(t, &t.backs[first], m) {
+		sent++
+	}
+	for i := range t.backs {
+		b := &t.backs[i]
 		switch {
-		case i < 0 && r.sendReply(t, &t.backs[first], number, hops, body):
-			sent++
-		case i >= 0 && i != first && r.sendReply(t, &t.backs[i], number, hops, body):
+		case i == first || !b.taken || !t.head.exact():
+		case sent < replyWays:
+			if r.sendReply(t, b, m) {
+				sent++
+			}
+		case !b.told: // learns at least that it arrived
+			r.sendReply(t, b, &replyMsg{hops: 1})
+		}
+	}
+	for i := 0; i < len(t.backs) && sent == 0; i++ {
+		if b := &t.backs[i]; !b.taken && r.sendReply(t, b, m) {
 			sent++
 		}
 	}
 	if sent == 0 {
 		r.routing.NoWayBack++
 	}
-	for i := range t.backs {
-		if t.backs[i].taken {
-			r.tell(t, &t.backs[i])
-		}
-	}
-}
-
-// tell says that a copy arrived.
-func (r *router) tell(t *trail, to *back) {
-	if !to.told {
-		r.sendReply(t, to, 0, 1, nil)
-	}
 }
 
 // sendReply reports whether the link still stands. The secret goes along the
 // first time.
-func (r *router) sendReply(t *trail, to *back, number, hops uint8, body []byte) bool {
+func (r *router) sendReply(t *trail, to *back, m *replyMsg) bool {
 	if r.c.table.find(to.n.id) == nil {
 		return false
 	}
-	m := replyMsg{trace: t.trace, number: number, hops: hops, body: body}
+	m.trace, m.secret = t.trace, nil
 	if !to.told {
 		m.secret = t.secret[:t.secretN]
 		to.told = true
 	}
 	r.c.out.push(to.n.id, m.append(make([]byte, 0, m.size())))
 	return true
+}
+
+// tell lets who brought a copy know that it arrived, by the latest reply when
+// there is one.
+func (r *router) tell(t *trail, to *back) {
+	if to.told {
+		return
+	}
+	m := t.last
+	if m.hops == 0 {
+		m.hops = 1
+	}
+	r.sendReply(t, to, &m)
 }
 
 func (r *router) receiveReply(now time.Duration, from *neighbour, b []byte) error {
@@ -142,7 +157,9 @@ func (r *router) receiveReply(now time.Duration, from *neighbour, b []byte) erro
 	case t.own:
 	case m.number > 0:
 		r.routing.Replies++
-		r.passOn(t, int(t.legs[a.leg].back), m.number, m.hops+min(1, ^m.hops), m.body, 1)
+		m.body = bytes.Clone(m.body)
+		m.hops += min(1, ^m.hops)
+		r.passOn(t, int(t.legs[a.leg].back), &m)
 	default:
 		r.tell(t, t.bringer(int(a.leg)))
 	}

@@ -96,11 +96,28 @@ func (r *router) send(at time.Time, q Request) uint32 {
 	case q.Exact && r.c.table.find(q.To) != nil:
 		copies, t.direct = 1, true
 	}
+	t.copies = uint8(copies)
 	r.setTimer(now+moreAfter, t, timeMore, moreCopies)
 	r.setTimer(now+lastAfter, t, timeMore, maxCopies)
 	r.start(now, t, copies)
 	r.checkLost(now, t)
 	return request
+}
+
+// more sends more copies, up to n, when none has arrived. Those to the nearest
+// nodes have a target each, and each that has not arrived is replaced.
+func (r *router) more(now time.Duration, t *trail, n int) {
+	switch {
+	case t.head.exact() && (t.proved || t.route != 0):
+	case t.head.exact() || !t.proved && t.route == 0:
+		r.start(now, t, n)
+	default:
+		missing := int(t.copies) - btoi(t.route != 0)
+		for i := range t.tries {
+			missing -= btoi(t.tries[i].proved)
+		}
+		r.start(now, t, min(len(t.legs)+max(0, missing), maxCopies))
+	}
 }
 
 // start sends an own message until n copies of it have set out, as far as
@@ -111,9 +128,12 @@ func (r *router) start(now time.Duration, t *trail, n int) {
 		l.seen.add(fingerprint(&t.trace, &r.c.id))
 		l.came = l.seen.n
 		t.legs = append(t.legs, l)
-		if !r.step(now, t, len(t.legs)-1) {
+		switch r.step(now, t, len(t.legs)-1) {
+		case noStep:
 			t.legs = t.legs[:len(t.legs)-1]
 			return
+		case stepEnds:
+			r.deliver(now, t, -1)
 		}
 	}
 }
@@ -168,7 +188,7 @@ func (r *router) deliver(now time.Duration, t *trail, leg int) {
 	}
 	r.routes[t.route] = t
 	e := Delivered{Route: t.route, To: t.head.key, Kind: t.head.kind, Body: t.tail[headLen:], From: r.c.id, Trace: t.trace}
-	if leg >= 0 {
+	if !t.own {
 		t.ended = t.legs[leg].back
 		e.Hops, e.From = int(t.legs[leg].hops), t.bringer(leg).n.id
 	}
@@ -200,20 +220,30 @@ func (r *router) receive(at time.Time, from *neighbour, b []byte) error {
 
 // failed gives a leg's message to the next best neighbour, or ends the leg.
 func (r *router) failed(now time.Duration, t *trail, i int) {
-	l := &t.legs[i]
-	l.cur = -1
+	t.legs[i].cur = -1
+	if t.proved && t.head.exact() { // it arrived after all
+		return
+	}
+	did := r.step(now, t, i)
 	switch {
-	case t.proved: // it arrived after all
-	case t.own && t.direct:
-		t.direct = false
-		r.step(now, t, i)
-		r.start(now, t, firstCopies)
-		r.checkLost(now, t)
-	case r.step(now, t, i):
+	case did == stepEnds:
+		r.deliver(now, t, i)
+	case did == noStep || t.direct:
+		r.lost(now, t, i)
+	}
+}
+
+// lost ends a leg that has nowhere to go.
+func (r *router) lost(now time.Duration, t *trail, i int) {
+	switch {
 	case t.own:
+		if t.direct { // the one copy that was to be enough
+			t.direct = false
+			r.start(now, t, firstCopies)
+		}
 		r.checkLost(now, t)
 	case t.head.exact() || t.route != 0:
-		r.sendBack(t, i)
+		r.sendBack(now, t, i)
 	default:
 		r.deliver(now, t, i)
 	}
@@ -259,9 +289,7 @@ func (r *router) advance(at time.Time) {
 		case timeAck:
 			r.silent(now, t, int(x.try))
 		case timeMore:
-			if !t.proved && t.route == 0 {
-				r.start(now, t, int(x.try))
-			}
+			r.more(now, t, int(x.try))
 		case timeEnd:
 			r.judge(t)
 			if now < t.end {

@@ -19,6 +19,9 @@ const (
 	// spreadBits, in 1/256: see spread. Less lets copies meet, more lengthens
 	// their ways.
 	spreadBits = 384
+	// nearEnough: a node that knows fewer nodes nearer to a key is one of the
+	// eight that hold its records; it may not know one in two.
+	nearEnough = siblings / 2
 )
 
 // rank orders neighbours as next hops: by tier, then by the bits they share
@@ -40,17 +43,24 @@ const (
 	tierFarDemoted
 )
 
-// choose returns the best neighbour to give a copy to, nil when none is left.
-func (r *router) choose(now time.Duration, t *trail, l *leg) *neighbour {
+// choose returns the best neighbour to give a copy to, nil when none is left,
+// and how many there are that are nearer to the key than this node.
+func (r *router) choose(now time.Duration, t *trail, l *leg) (best *neighbour, more int) {
 	key, exact := &t.head.key, t.head.exact()
 	r.standard.renew(now, r.c.table.list, &r.c.id)
 	explore := t.own && l.nth > 0 && r.c.rng.IntN(exploring) == 0
-	var best *neighbour
 	var bestRank rank
+	var last *neighbour // of those near enough for the copies beyond the one that ended here
+	if !exact && t.route != 0 {
+		var room [siblings]*neighbour
+		if near := r.c.table.nearest(room[:0], *key, siblings, func(n *neighbour) bool { return n.leaf() }); len(near) > 0 {
+			last = near[len(near)-1]
+		}
+	}
 	for _, n := range r.c.table.list {
 		if n.id == *key && exact {
 			if n.score.waiting < maxWaiting && t.tryOf(&n.id) < 0 && !t.broughtBy(n) {
-				return n
+				return n, 1
 			}
 			continue
 		}
@@ -59,7 +69,7 @@ func (r *router) choose(now time.Duration, t *trail, l *leg) *neighbour {
 		}
 		var k rank
 		if !nearer(key, &n.id, &r.c.id) {
-			if !exact && !t.own {
+			if !exact && !t.own && (last == nil || nearer(key, &last.id, &n.id)) {
 				continue
 			}
 			k.tier = tierFar
@@ -72,15 +82,20 @@ func (r *router) choose(now time.Duration, t *trail, l *leg) *neighbour {
 		if l.nth >= firstCopies {
 			k.bits = min(k.bits, (r.standard.depth-1)<<8) + spread(mark, l.nth)
 		}
-		if best != nil && !k.before(&bestRank) {
+		if exact && best != nil && !k.before(&bestRank) {
 			continue
 		}
 		if l.seen.has(mark) || t.tryOf(&n.id) >= 0 || t.broughtBy(n) {
 			continue
 		}
-		best, bestRank = n, k
+		if k.tier < tierFar {
+			more++
+		}
+		if best == nil || k.before(&bestRank) {
+			best, bestRank = n, k
+		}
 	}
-	return best
+	return best, more
 }
 
 func (k *rank) before(o *rank) bool {
@@ -118,25 +133,32 @@ func (t *trail) broughtBy(n *neighbour) bool {
 	return false
 }
 
-// step gives a leg's message to the next best neighbour; false when there is
-// none left or it has had its share.
-func (r *router) step(now time.Duration, t *trail, i int) bool {
+// What step did.
+type stepped uint8
+
+const (
+	noStep   stepped = iota // nobody is left, or the leg has had its share
+	stepGave                // a neighbour has it
+	stepEnds                // it is to be delivered here
+)
+
+// step gives a leg's message to the next best neighbour, unless it ends here.
+func (r *router) step(now time.Duration, t *trail, i int) stepped {
 	l := &t.legs[i]
 	l.cur = -1
 	most := hopTries
 	if t.own {
 		most = ownTries
 	}
-	if len(t.tries) >= most || l.detours > maxDetours || l.seen.full() || l.hops >= maxHops {
-		return false
+	if len(t.tries) >= most || l.detours > maxDetours || l.returned > maxStuck || l.seen.full() || l.hops >= maxHops {
+		return noStep
 	}
-	n := r.choose(now, t, l)
-	if t.own && t.route == 0 && r.takesOwn(t, n) {
-		r.deliver(now, t, -1)
-		return true
+	n, more := r.choose(now, t, l)
+	if r.ends(t, l, more) {
+		return stepEnds
 	}
-	if n == nil {
-		return false
+	if n == nil || more == 0 && r.absent(now, t, l) {
+		return noStep
 	}
 	l.seen.add(fingerprint(&t.trace, &n.id))
 	l.cur = int8(len(t.tries))
@@ -144,11 +166,23 @@ func (r *router) step(now time.Duration, t *trail, i int) bool {
 	n.score.waiting++
 	r.setTimer(now+n.timeout(), t, timeAck, int(l.cur))
 	r.c.out.push(n.id, appendRoute(make([]byte, 0, routeSize(&l.seen, t.tail)), l.nth, l.hops+1, &l.seen, t.tail))
-	return true
+	return stepGave
 }
 
-// takesOwn reports whether this node is one of those nearest to the key of its
-// own message, so that a copy ends here. Who looks for others wants others.
-func (r *router) takesOwn(t *trail, n *neighbour) bool {
-	return !t.head.exact() && t.head.kind != Find && !r.c.self.Leaf && (n == nil || !nearer(&t.head.key, &n.id, &r.c.id))
+// ends reports whether a copy of a message to the nearest nodes ends here, where
+// more of them are nearer. The first copy goes on to the very nearest; as that
+// one may be a black hole, the others end at the first node on their way that
+// is among the nearest few. Who looks for neighbours wants others, not itself.
+func (r *router) ends(t *trail, l *leg, more int) bool {
+	if t.head.exact() || t.route != 0 || r.c.self.Leaf || t.own && t.head.kind == Find {
+		return false
+	}
+	return more == 0 || l.nth > 0 && more < nearEnough
+}
+
+// absent reports whether a target to which nobody known is nearer is not there
+// at all. Where a neighbour was silent, or many were lost just now, it may be
+// the way that is broken, and farther nodes may know one.
+func (r *router) absent(now time.Duration, t *trail, l *leg) bool {
+	return t.head.exact() && !t.own && l.detours == 0 && l.returned == 0 && !r.c.massFailure(r.c.epoch.Add(now))
 }

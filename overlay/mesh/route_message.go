@@ -61,9 +61,10 @@ type Trace = [traceLen]byte
 type reason uint8
 
 const (
-	refuseSeen  reason = 1 + iota // another copy came by
-	refuseStuck                   // nobody left to give it to
-	refuseBusy                    // too much to do, or asleep
+	refuseSeen   reason = 1 + iota // another copy came by
+	refuseStuck                    // nobody left to give it to
+	refuseBusy                     // too much to do, or asleep
+	refuseAbsent                   // nobody is nearer, and the target isn't here
 )
 
 var (

@@ -30,29 +30,59 @@ func (r *router) receiveRoute(now time.Duration, from *neighbour, b []byte) erro
 		t = r.newTrail(now, trace, bytes.Clone(m.tail))
 		r.setTimer(t.end, t, timeEnd, 0)
 	}
-	l := leg{nth: m.copy, hops: m.hops, cur: -1, seen: m.seen, back: uint8(t.addBack(from, true))}
+	i := t.newLeg(leg{nth: m.copy, hops: m.hops, cur: -1, seen: m.seen, back: uint8(t.addBack(from, true))})
+	l := &t.legs[i]
 	for _, id := range [...]*ID{&from.id, &r.c.id} { // whatever the set says
 		l.seen.merge([]uint16{fingerprint(&trace, id)})
 	}
 	l.came = l.seen.n
-	t.legs, t.lastLeg = append(t.legs, l), now
-	if i := len(t.legs) - 1; !here && !r.step(now, t, i) && h.exact() {
-		r.sendBack(t, i)
+	if t.route != 0 { // those who have other copies are not to ask again
+		for k := range t.tries {
+			l.seen.merge([]uint16{fingerprint(&trace, &t.tries[k].to.id)})
+		}
+	}
+	t.lastLeg = now
+	did := stepEnds
+	if !here {
+		did = r.step(now, t, i)
+	}
+	if did == noStep && (h.exact() || t.route != 0) {
+		r.sendBack(now, t, i)
 		return nil
 	}
 	r.ack(from, &trace)
-	if here || t.legs[len(t.legs)-1].cur < 0 {
-		r.deliver(now, t, len(t.legs)-1)
+	if did != stepGave {
+		r.deliver(now, t, i)
 	}
 	return nil
 }
 
 // takesAnother reports whether one more copy of a message is welcome.
 func (t *trail) takesAnother(now time.Duration) bool {
-	if t.own || t.proved || t.route != 0 || len(t.legs) == maxLegs {
+	if t.own || t.head.exact() && (t.proved || t.route != 0) {
 		return false
 	}
-	return t.legs[len(t.legs)-1].stuck || now-t.lastLeg >= anotherAfter
+	for i := range t.legs {
+		if t.legs[i].stuck {
+			return true
+		}
+	}
+	if !t.head.exact() { // it ends at another node
+		return len(t.legs) < maxLegsNearest
+	}
+	return len(t.legs) < maxLegs && now-t.lastLeg >= anotherAfter
+}
+
+// newLeg takes the place of a leg that was stuck, or a new one.
+func (t *trail) newLeg(l leg) int {
+	for i := range t.legs {
+		if t.legs[i].stuck {
+			t.legs[i] = l
+			return i
+		}
+	}
+	t.legs = append(t.legs, l)
+	return len(t.legs) - 1
 }
 
 // full reports whether there is no room for another message.
@@ -89,13 +119,25 @@ func (r *router) refuse(to *neighbour, trace *Trace, why reason, hints []uint16)
 	r.c.out.push(to.id, appendRefuse(b, trace, why, hints))
 }
 
-// sendBack tells who brought a leg that there is no way from here.
-func (r *router) sendBack(t *trail, leg int) {
+// sendBack tells who brought a leg that there is no way from here. Where
+// nothing broke, that means that the target isn't there.
+func (r *router) sendBack(now time.Duration, t *trail, leg int) {
 	r.routing.Stuck++
 	l := &t.legs[leg]
 	l.stuck = true
+	why := refuseStuck
+	if r.absent(now, t, l) && !l.seen.full() && l.hops < maxHops && len(t.tries) < hopTries {
+		why = refuseAbsent
+	}
 	hints := l.seen.f[l.came:l.seen.n]
-	r.refuse(t.bringer(leg).n, &t.trace, refuseStuck, hints[max(0, len(hints)-maxHints):])
+	b := t.bringer(leg)
+	r.refuse(b.n, &t.trace, why, hints[max(0, len(hints)-maxHints):])
+	b.taken = false
+	for i := range t.legs {
+		if o := &t.legs[i]; !o.stuck && o.back == l.back {
+			b.taken = true // another copy
+		}
+	}
 }
 
 func (r *router) receiveAck(now time.Duration, from *neighbour, b []byte) error {
@@ -144,8 +186,19 @@ func (r *router) receiveRefuse(now time.Duration, from *neighbour, b []byte) err
 	if int(l.cur) != i {
 		return nil
 	}
-	if why != refuseSeen {
+	switch why {
+	case refuseSeen:
+	case refuseAbsent:
+		if l.detours == 0 && l.returned == 0 { // no way around: there is nobody
+			l.cur = -1
+			r.lost(now, t, int(t.tries[i].leg))
+			return nil
+		}
+		l.returned++
+	case refuseBusy:
 		l.detours++
+	default:
+		l.returned++
 	}
 	l.seen.merge(hints.list())
 	r.failed(now, t, int(t.tries[i].leg))

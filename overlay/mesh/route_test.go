@@ -144,13 +144,15 @@ func TestCopies(t *testing.T) {
 	g.pass(anotherAfter)
 	g.in(3, g.encode(tail)) // three are enough
 	g.want(3, refusal(trace, refuseSeen))
-	// Each leg's reply goes to who brought that leg; the others learn of it.
+	// All of them are one target's, so its reply goes to all who brought one:
+	// somebody on one way may drop it.
 	g.in(1, g.reply(trace, 1, g.secret, "x"))
-	for i, n := range map[int]uint8{5: 0, 4: 1, 3: 0} {
-		if r, err := readReply(g.got(i)); err != nil || r.number != n || !bytes.Equal(r.secret, g.secret) {
+	for i := 3; i <= 5; i++ {
+		if r, err := readReply(g.got(i)); err != nil || r.number != 1 || !bytes.Equal(r.secret, g.secret) {
 			t.Errorf("to %d: %+v", i, r)
 		}
 	}
+	g.in(2, g.reply(trace, 1, g.secret, "x")) // again, on another way
 	g.quiet()
 }
 
@@ -215,7 +217,7 @@ func TestDeliver(t *testing.T) {
 	g.want(2, g.reply(trace, 1, g.secret, "r")) // a second way, should the first be broken
 	g.in(1, g.encode(tail))
 	p := g.peers[1]
-	if len(p.got) != 2 || !bytes.Equal(p.got[0], ackOf(trace)) || !bytes.Equal(p.got[1], g.reply(trace, 0, g.secret, "")) {
+	if len(p.got) != 2 || !bytes.Equal(p.got[0], ackOf(trace)) || !bytes.Equal(p.got[1], g.reply(trace, 1, g.secret, "r")) {
 		t.Errorf("third copy: % x", p.got)
 	}
 	p.got = nil
@@ -263,9 +265,113 @@ func TestEndsAtNearest(t *testing.T) {
 	g.m.Reply(g.now, e[0].(Delivered).Route, g.secret, []byte("kept"))
 	g.drain()
 	g.want(2, g.reply(trace, 1, g.secret, "kept"))
+	// Another copy shall end elsewhere, but there is nobody else.
 	g.in(0, g.encode(tail))
-	g.want(0, refusal(trace, refuseSeen)) // its copy shall end elsewhere
+	if _, why, _, err := readRefuse(g.got(0)); err != nil || why != refuseStuck {
+		t.Errorf("reason %d", why)
+	}
 	g.quiet()
+}
+
+// Copies to the nearest nodes part where one has ended, and who has one is not
+// asked again; each has replies of its own.
+func TestCopiesPart(t *testing.T) {
+	g := newRig(t, 12)
+	g.key = g.m.c.id
+	tail, trace := g.message(Fetch, false, 1)
+	if e := g.in(11, g.encode(tail)); len(e) != 1 {
+		t.Fatalf("events %v", e)
+	}
+	g.want(11, ackOf(trace))
+	var to []int
+	for i := 10; i > 7; i-- {
+		g.in(i, g.encode(tail))
+		g.want(i, ackOf(trace))
+		for k, p := range g.peers {
+			for _, b := range p.got {
+				m, err := readRoute(b)
+				if err != nil || int(m.seen.n) != 3+len(to) {
+					t.Errorf("visited %d, %v", m.seen.n, err)
+				}
+				to = append(to, k)
+			}
+			p.got = nil
+		}
+	}
+	if len(to) != 3 {
+		t.Fatalf("passed on to %v", to)
+	}
+	for i, k := range to {
+		g.in(k, ackOf(trace))
+		g.in(k, g.reply(trace, 1, g.secret, "same"))
+		if r, err := readReply(g.got(10 - i)); err != nil || string(r.body) != "same" {
+			t.Errorf("reply %+v", r)
+		}
+		g.quiet()
+	}
+}
+
+// The first copy goes on to the very nearest; the others end among the nearest
+// few, past a black hole in the very middle.
+func TestNearEnough(t *testing.T) {
+	for nth, want := range []int{nearEnough - 1: 0, nearEnough: 1} {
+		for _, copies := range []uint8{0, 1} {
+			g := newRig(t, nth+1)
+			tail, _ := g.message(Fetch, false, 1)
+			var v visited
+			e := g.in(nth, appendRoute(nil, copies, 1, &v, tail))
+			if ended := len(e) == 1; ended != (copies > 0 && want == 0 || nth == 0) {
+				t.Errorf("%d nearer, copy %d: ended %v", nth, copies, ended)
+			}
+		}
+	}
+}
+
+// In a network without faults nobody nearer means nobody there, and no copy
+// wanders about; where something broke it does.
+func TestAbsent(t *testing.T) {
+	g := newRig(t, 4)
+	far := g.peers[2] // farther from the key than the machine
+	g.key = g.peers[0].id
+	g.key[31] ^= 1
+	g.m.LinkDown(g.now, far.id)
+	g.drain()
+	for g.key = g.m.c.id; prefixLen(&g.key, &g.m.c.id) == 256; {
+		g.key[31] ^= 1 // nearest to the machine
+	}
+	tail, trace := g.message(Ring, true, 1)
+	g.in(3, g.encode(tail))
+	g.want(3, refusal(trace, refuseAbsent))
+	g.in(3, g.encode(tail)) // asked again, it says it again
+	g.want(3, refusal(trace, refuseAbsent))
+	g.m.c.alarm = g.now.Add(time.Minute)
+	tail, trace = g.message(Ring, true, 2)
+	g.in(3, g.encode(tail))
+	g.want(3, ackOf(trace))
+	if list, _ := g.copies(); len(list) != 1 {
+		t.Errorf("passed on to %v", list)
+	}
+
+	// On the way back it ends a leg, unless somebody was silent.
+	for _, silent := range []bool{false, true} {
+		g = newRig(t, 4)
+		tail, trace = g.message(Ring, true, 1)
+		g.in(3, g.encode(tail))
+		g.want(3, ackOf(trace))
+		from := 0
+		if g.route(0); silent {
+			g.pass(time.Second / 5)
+			g.route(1)
+			from = 1
+		}
+		g.in(from, refusal(trace, refuseAbsent))
+		if silent {
+			g.route(2)
+		} else if _, why, _, err := readRefuse(g.got(3)); err != nil || why != refuseAbsent {
+			t.Errorf("reason %d", why)
+		}
+		g.quiet()
+	}
 }
 
 // A sleeping node takes what is for itself and passes nothing on; nobody passes

@@ -37,6 +37,10 @@ const (
 	// and the next goes to another neighbour. Among 20 % black holes, this
 	// halves the messages that are lost.
 	maxLegs = 3
+	// maxLegsNearest: copies to the nearest nodes meet there, and part again.
+	maxLegsNearest = 8
+	// maxStuck bounds how many neighbours may give a leg back.
+	maxStuck = 6
 	// anotherAfter is less than moreAfter and more than the copies that set out
 	// together differ in time.
 	anotherAfter = 250 * time.Millisecond
@@ -64,6 +68,7 @@ type trail struct {
 	direct   bool // own, and the first copy goes straight to its target
 	answered bool // own: an Answered event was made
 	request  uint32
+	copies   uint8 // own: that set out at first
 
 	route   Route // not zero: delivered here
 	ended   uint8 // index in backs of who brought what was delivered
@@ -72,6 +77,7 @@ type trail struct {
 	secretN uint8
 	sent    uint8    // replies of this node
 	heard   []uint64 // replies passed, see hear
+	last    replyMsg // the latest reply, for copies still to come; its body is ours
 }
 
 // leg is one copy's way through this node.
@@ -80,6 +86,7 @@ type leg struct {
 	came      uint8 // visited nodes when it came
 	back      uint8 // index of who brought it; nobody at the origin
 	stuck     bool  // no way found, and said so
+	returned  uint8 // by how many neighbours as stuck
 	detours   uint8
 	cur       int8 // index of the try that has it now, -1 none
 	seen      visited
@@ -139,7 +146,7 @@ func (r *router) drop(t *trail) {
 	if t.own {
 		r.own--
 	}
-	r.held -= len(t.tail)
+	r.held -= len(t.tail) + len(t.last.body)
 	clear(t.tries) // the pointers in them
 	clear(t.backs)
 	*t = trail{gen: t.gen + 1, legs: t.legs[:0], tries: t.tries[:0], backs: t.backs[:0], heard: t.heard[:0]}
@@ -199,7 +206,7 @@ func (r *router) judge(t *trail) {
 		return
 	}
 	t.judged = true
-	var outcome [max(maxCopies, maxLegs)]bool // legs that came to something
+	var outcome [max(maxCopies, maxLegs, maxLegsNearest)]bool // legs that came to something
 	for i := range t.tries {
 		a := &t.tries[i]
 		weight := t.weight(a)
@@ -214,7 +221,7 @@ func (r *router) judge(t *trail) {
 		}
 	}
 	for i := range t.legs {
-		if !t.own && outcome[i] {
+		if !t.own && outcome[i] && !t.legs[i].stuck {
 			t.bringer(i).n.score.brought(t.proved)
 		}
 	}

@@ -3,6 +3,7 @@
 package mesh
 
 import (
+	"bytes"
 	"container/heap"
 	"crypto/sha256"
 	"maps"
@@ -31,6 +32,13 @@ type routeWorld struct {
 	rings  []*ring
 	byBody map[[32]byte]*ring
 	passed int
+	held   map[giving][]ID // who answered a Store or Fetch: origin and request
+	given  map[giving]int  // when not nil: how often honest nodes gave a message to a neighbour
+}
+
+type giving struct {
+	from, to int
+	trace    Trace
 }
 
 type routeNode struct {
@@ -44,6 +52,8 @@ type routeNode struct {
 	bad      badness
 	wake     time.Duration
 	requests map[uint32]*ring
+	looped   map[Trace]bool
+	stored   map[ID]bool
 }
 
 // badness is what a node does to others' messages.
@@ -55,6 +65,9 @@ const (
 	mute            // drops without a word
 	refuser         // refuses everything
 	liar            // answers in the target's place, with a wrong secret
+	forger          // passes on with another body
+	keeper          // passes on, but keeps replies
+	looper          // passes on to everybody, over and over, the visited set and hops set back
 )
 
 // ring is a message whose fate is followed.
@@ -95,7 +108,7 @@ func (q *worldQueue) Pop() any {
 func newRouteWorld(tb testing.TB, seed uint64, n int) *routeWorld {
 	w := &routeWorld{
 		tb: tb, rng: rand.New(rand.NewPCG(seed, 4)), start: time.Unix(1e9, 0),
-		byID: make(map[ID]*routeNode), byBody: make(map[[32]byte]*ring), now: time.Hour,
+		byID: make(map[ID]*routeNode), byBody: make(map[[32]byte]*ring), held: make(map[giving][]ID), now: time.Hour,
 	}
 	for i := range n {
 		var c Card
@@ -104,7 +117,7 @@ func newRouteWorld(tb testing.TB, seed uint64, n int) *routeWorld {
 		}
 		c.Class = Open
 		x := &routeNode{
-			i: i, id: c.ID(), region: w.rng.IntN(5), links: make(map[int]bool), requests: make(map[uint32]*ring),
+			i: i, id: c.ID(), region: w.rng.IntN(5), links: make(map[int]bool), requests: make(map[uint32]*ring), looped: make(map[Trace]bool), stored: make(map[ID]bool),
 			access:  time.Duration(12 * math.Exp(0.6*w.rng.NormFloat64()) * float64(time.Millisecond)),
 			Machine: New(w.start, Config{Self: c, NoCaps: true, Links: 1 << 10}, rand.New(rand.NewPCG(seed, uint64(i)))),
 		}
@@ -216,7 +229,10 @@ func (w *routeWorld) run(d time.Duration) {
 }
 
 func (w *routeWorld) arrive(e worldEvent) {
-	if e.to.bad != honest && e.body[0] == typeRoute {
+	if e.to.bad == keeper && e.body[0] == typeReturn {
+		return
+	}
+	if e.to.bad != honest && e.to.bad != keeper && e.body[0] == typeRoute {
 		m, err := readRoute(e.body)
 		if err != nil {
 			w.tb.Fatal(err)
@@ -230,11 +246,29 @@ func (w *routeWorld) arrive(e worldEvent) {
 			case sink:
 				answer(appendAck(nil, &trace))
 			case refuser:
-				answer(appendRefuse(nil, &trace, reason(1+w.rng.IntN(3)), nil))
+				answer(appendRefuse(nil, &trace, reason(1+w.rng.IntN(4)), nil))
 			case liar:
 				answer(appendAck(nil, &trace))
 				r := replyMsg{trace: trace, number: 1, hops: 1, secret: h.salt[:], body: []byte("lie")}
 				answer(r.append(nil))
+			case forger:
+				answer(appendAck(nil, &trace))
+				b := bytes.Clone(e.body)
+				b[len(b)-1]++
+				b[2]++
+				w.post(e.to, w.linkTowards(e.to, &h.key), b)
+			case looper:
+				answer(appendAck(nil, &trace))
+				if e.to.looped[trace] { // or loopers alone fill the world
+					return
+				}
+				e.to.looped[trace] = true
+				for _, i := range slices.Sorted(maps.Keys(e.to.links)) {
+					for k := range 3 {
+						b := appendRoute(nil, m.copy, 1, &visited{}, m.tail)
+						w.after(time.Duration(k)*time.Second, func() { w.post(e.to, w.nodes[i], b) })
+					}
+				}
 			}
 			return
 		}
@@ -245,7 +279,21 @@ func (w *routeWorld) arrive(e worldEvent) {
 	w.drain(e.to)
 }
 
+// linkTowards returns the neighbour of x nearest to a key.
+func (w *routeWorld) linkTowards(x *routeNode, key *ID) (best *routeNode) {
+	for _, i := range slices.Sorted(maps.Keys(x.links)) {
+		if n := w.nodes[i]; best == nil || nearer(key, &n.id, &best.id) {
+			best = n
+		}
+	}
+	return best
+}
+
 func (w *routeWorld) post(from, to *routeNode, b []byte) {
+	if w.given != nil && from.bad == honest && b[0] == typeRoute {
+		m, _ := readRoute(b)
+		w.given[giving{from.i, to.i, traceOf(m.tail)}]++
+	}
 	w.push(worldEvent{at: w.now + w.delay(from, to), from: from, to: to, body: b})
 }
 
@@ -254,7 +302,7 @@ func (w *routeWorld) drain(x *routeNode) {
 		if o, ok := x.Poll(); ok {
 			if to := w.byID[o.To]; x.links[to.i] {
 				w.post(x, to, o.Body)
-			} else {
+			} else if !to.dead {
 				w.tb.Fatalf("%s sends to %s without a link", x.id.Short(), to.id.Short())
 			}
 			continue
@@ -276,8 +324,15 @@ func (w *routeWorld) drain(x *routeNode) {
 func (w *routeWorld) event(x *routeNode, e Event) {
 	switch e := e.(type) {
 	case Delivered:
+		if e.Kind == Store {
+			x.stored[e.To] = true
+		}
 		if e.Kind != Ring {
-			x.Reply(w.time(), e.Route, nil, append([]byte("held by "), x.id[:]...))
+			answer := "nothing"
+			if x.stored[e.To] {
+				answer = "held by " + string(x.id[:])
+			}
+			x.Reply(w.time(), e.Route, nil, []byte(answer))
 			return
 		}
 		q := w.byBody[[32]byte(e.Body)]
@@ -290,6 +345,10 @@ func (w *routeWorld) event(x *routeNode, e Event) {
 		}
 		x.Reply(w.time(), e.Route, e.Body[:32], []byte("ringing"))
 	case Answered:
+		if id, ok := bytes.CutPrefix(e.Body, []byte("held by ")); ok {
+			k := giving{from: x.i, to: int(e.Request)}
+			w.held[k] = append(w.held[k], ID(id))
+		}
 		if q := x.requests[e.Request]; q != nil {
 			if q.replies == 0 {
 				q.answered = e.After
