@@ -231,6 +231,37 @@ func TestLosses(t *testing.T) {
 	}
 }
 
+// After a mass failure questions go out at once, and links are made at four
+// times the pace, for a minute.
+func TestHurry(t *testing.T) {
+	b, k := settled(t, Config{})
+	for i := range 4 {
+		for range wanted {
+			b.up(Link{Card: k.in(i), Ours: true})
+		}
+	}
+	b.pass(roundTime)
+	b.out = nil
+	list := b.m.Neighbours()
+	for i, n := range list {
+		if i%2 == 0 {
+			b.m.LinkDown(b.now, n.ID)
+			b.drain()
+		}
+	}
+	b.pass(10 * time.Millisecond)
+	asked := 0
+	for _, n := range list {
+		asked += len(b.sent(n.ID, typeFind))
+	}
+	if asked < maxQuestions || !b.m.Status().MassFailure {
+		t.Errorf("asked %d times, %+v", asked, b.m.Status())
+	}
+	if at := b.m.c.since(b.now); b.m.fill.pace(at) != hurryRate() || b.m.fill.pace(at+hurryTime) != attemptRate() {
+		t.Error("no hurry, or without end")
+	}
+}
+
 // A quarter of an hour of churn with ten minutes' median session.
 func TestChurn(t *testing.T) {
 	w := newTown(t, 16)

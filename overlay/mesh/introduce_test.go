@@ -61,6 +61,48 @@ func TestWanted(t *testing.T) {
 	}
 }
 
+// A node that starts among many makes four links and then waits.
+func TestWantedAmongMany(t *testing.T) {
+	b := newBench(t, Config{})
+	via := testCard(1, Open)
+	b.up(Link{Card: via, Ours: true})
+	var entries []byte
+	for i := range 10 {
+		entries = append(entries, entry(testCard(uint64(10+i), Easy), false, 20*time.Millisecond)...)
+	}
+	q := b.sent(via.ID(), typeFind)
+	b.receive(via, message{request: q[0].request, cards: entries, load: 255}, typeCards)
+	made := 1
+	for w := eventsOf[Wanted](b); len(w) > 0; w = eventsOf[Wanted](b) {
+		for _, x := range w {
+			b.up(Link{Card: x.Node, Ours: true, Via: via.ID()})
+			made++
+		}
+	}
+	if made != usable || b.m.fill.quiet <= b.m.c.since(b.now) {
+		t.Errorf("%d links, waits until %v", made, b.m.fill.quiet)
+	}
+	b.pass(b.m.fill.quiet - b.m.c.since(b.now))
+	if len(eventsOf[Wanted](b)) == 0 {
+		t.Error("does not go on after the wait")
+	}
+}
+
+func TestQueue(t *testing.T) {
+	var q queue[int]
+	for i := range 30 {
+		q.push(i, 20)
+	}
+	for i := range 20 {
+		if v, ok := q.pop(); !ok || v != i {
+			t.Fatal(i, v, ok)
+		}
+	}
+	if _, ok := q.pop(); ok || q.dropped != 10 || q.list != nil {
+		t.Errorf("%+v", q)
+	}
+}
+
 // What comes of a try that comes to nothing: the pair is remembered, a sibling
 // is then asked for through a relay.
 func TestWantedInVain(t *testing.T) {
@@ -236,6 +278,20 @@ func TestAsked(t *testing.T) {
 	b.drain()
 	if r := b.sent(via.ID(), typeReply); r[len(r)-1].answer != answerDeclined {
 		t.Errorf("%+v", r)
+	}
+}
+
+// One introducer can't use up all that the driver opens at a time.
+func TestAskedByOne(t *testing.T) {
+	b, k := settled(t, Config{})
+	for i, via := range []Card{b.m.Neighbours()[0].Card, b.m.Neighbours()[1].Card, b.m.Neighbours()[2].Card} {
+		for r := range 2 * offersPerVia {
+			b.receive(via, message{request: uint32(r), card: k.from(9), flags: flagNear, sealed: []byte("offer")}, typeIntroduction)
+		}
+		want := min(offersPerVia, maxOffers-i*offersPerVia)
+		if n := len(eventsOf[Asked](b)); n != want {
+			t.Errorf("introducer %d: asked %d times, want %d", i, n, want)
+		}
 	}
 }
 
