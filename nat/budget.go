@@ -3,6 +3,7 @@
 package nat
 
 import (
+	"math"
 	"net/netip"
 	"time"
 )
@@ -51,7 +52,7 @@ const (
 	// more are refused. A node of the largest networks tries some 200 peers in
 	// ten minutes. Strangers leave a quarter of the places to those that a
 	// third side vouches for.
-	maxAddresses = 512
+	maxAddresses = 1024
 	maxStrangers = maxAddresses * 3 / 4
 	// windowParts cut the window: an old part is forgotten as a whole, so that
 	// the count is never too low.
@@ -68,7 +69,7 @@ type Budget struct {
 	rolls   spread    // a rolling search's
 	burst   bucket
 	addrs   []spent // by IP address, at most maxAddresses
-	ends    []spent // by address and port, what strangers got; at most maxAddresses
+	ends    []spent // what strangers got, by port and in all; at most maxAddresses
 	live    []time.Duration
 	refused [numRefusals]uint64
 	sent    uint64
@@ -144,12 +145,14 @@ func (b *Budget) take(now time.Time, a ask) (Refusal, time.Time) {
 	case a.rolling:
 		b.rolls.add(t)
 	case a.short && a.trust == Stranger:
-		b.near(t, a).add()
+		b.end(t, a, partWay).add()
 	default:
 		b.host(t, a).add()
 		if a.trust == Stranger {
-			if e := b.end(t, a); e != nil {
-				e.add()
+			for _, of := range [...]account{onePort, allPorts} {
+				if e := b.end(t, a, of); e != nil {
+					e.add()
+				}
 			}
 		}
 	}
@@ -166,12 +169,15 @@ func (b *Budget) take(now time.Time, a ask) (Refusal, time.Time) {
 func (b *Budget) answered(now time.Time, to netip.AddrPort) {
 	t := now.Sub(b.base)
 	a := ask{to: to}
-	e, h := b.end(t, a), b.host(t, a)
-	if e == nil || h == nil {
+	b.end(t, a, onePort) // the list may move when one is added
+	all, h := b.end(t, a, allPorts), b.host(t, a)
+	e := b.end(t, a, onePort)
+	if e == nil || all == nil || h == nil {
 		return
 	}
 	for i := range e.parts {
 		h.parts[i] -= min(e.parts[i], h.parts[i])
+		all.parts[i] -= min(e.parts[i], all.parts[i])
 		e.parts[i] = 0
 	}
 }
@@ -191,7 +197,7 @@ func (b *Budget) check(now time.Time, t time.Duration, a ask) (Refusal, time.Dur
 			return TooManyRolls, at
 		}
 	} else if a.short && a.trust == Stranger {
-		switch s := b.near(t, a); {
+		switch s := b.end(t, a, partWay); {
 		case s == nil:
 			return TooManyAddrs, 0
 		case s.count() >= packetsStranger:
@@ -201,14 +207,16 @@ func (b *Budget) check(now time.Time, t time.Duration, a ask) (Refusal, time.Dur
 		s := b.host(t, a)
 		most := a.trust.packets()
 		if a.trust == Stranger && a.paths {
-			e := b.end(t, a)
-			if e == nil {
-				return TooManyAddrs, 0
-			}
-			if e.count() >= packetsStranger {
+			e := b.end(t, a, onePort)
+			if e != nil && e.count() >= packetsStranger {
 				return AddressSpent, 0
 			}
-			most = packetsHost
+			if all := b.end(t, a, allPorts); e == nil || all == nil {
+				s = nil
+			} else if all.count() >= packetsHost {
+				return AddressSpent, 0
+			}
+			most = math.MaxInt
 		}
 		if s == nil {
 			return TooManyAddrs, 0
@@ -284,37 +292,48 @@ func (b *bucket) left(now time.Time) (time.Time, bool) {
 	return c.at.Add(c.refill), false
 }
 
-// spent counts the packets to one address, or to one port of it.
+// account says which packets are counted together.
+type account uint8
+
+const (
+	everything account = iota
+	onePort            // to one port
+	allPorts           // to all ports of an address, by strangers
+	partWay            // that don't get there
+)
+
+// spent counts the packets of one account.
 type spent struct {
-	addr  netip.AddrPort // port 0: of all ports
-	part  int64          // number of the newest part
+	addr  netip.AddrPort // of onePort; else the port is 0
+	of    account
+	part  int64 // number of the newest part
 	parts [windowParts + 1]uint16
 }
 
 const partLen = packetsWindow / windowParts
 
-// host returns the count of a's address, nil where there is no room for it.
+// host returns the count of all that went to a's address, nil where there is no
+// room for it.
 func (b *Budget) host(t time.Duration, a ask) *spent {
-	return find(&b.addrs, t, netip.AddrPortFrom(a.to.Addr(), 0), a.trust)
+	return find(&b.addrs, t, netip.AddrPortFrom(a.to.Addr(), 0), everything, a.trust)
 }
 
-// end returns the count of a's address and port.
-func (b *Budget) end(t time.Duration, a ask) *spent {
-	return find(&b.ends, t, a.to, a.trust)
+// end returns the count of what strangers had sent there.
+func (b *Budget) end(t time.Duration, a ask, of account) *spent {
+	to := a.to
+	if of != onePort {
+		to = netip.AddrPortFrom(to.Addr(), 0)
+	}
+	return find(&b.ends, t, to, of, a.trust)
 }
 
-// near returns the count of what went only part of the way to a's address.
-func (b *Budget) near(t time.Duration, a ask) *spent {
-	return find(&b.ends, t, netip.AddrPortFrom(a.to.Addr(), 0), a.trust)
-}
-
-// find returns the count of addr in a list, a new one if there is room.
-func find(list *[]spent, t time.Duration, addr netip.AddrPort, trust Trust) *spent {
+// find returns a count in a list, a new one if there is room.
+func find(list *[]spent, t time.Duration, addr netip.AddrPort, of account, trust Trust) *spent {
 	part := int64(t / partLen)
 	free, old := -1, 0
 	for i := range *list {
 		s := &(*list)[i]
-		if s.addr == addr {
+		if s.addr == addr && s.of == of {
 			s.turn(part)
 			return s
 		}
@@ -334,7 +353,7 @@ func find(list *[]spent, t time.Duration, addr netip.AddrPort, trust Trust) *spe
 		*list = append(*list, spent{})
 		free = len(*list) - 1
 	}
-	(*list)[free] = spent{addr: addr, part: part}
+	(*list)[free] = spent{addr: addr, of: of, part: part}
 	return &(*list)[free]
 }
 

@@ -50,7 +50,7 @@ func (p *Paths) best(since time.Time) *entry {
 		}
 		trust := 1
 		switch {
-		case e.stale:
+		case e.stale || e.left:
 			trust = 0
 		case e.heardAt().After(since):
 			trust = 2
@@ -80,7 +80,34 @@ func (p *Paths) change(from sock.Path, to *entry, why Why) {
 	p.doubt = doubt{}
 	p.rise.to = nil
 	p.media.restart(p.now)
-	p.emit(Switched{From: from, To: to.path, Why: why, Replay: why != Better})
+	p.emit(Switched{From: from, To: to.path, Why: why, Replay: why != Better && why != Renewed})
+}
+
+// retireAfter is how long a path that was left is still heard: what the peer sent
+// before it followed has come by then.
+const retireAfter = 5 * time.Second
+
+// Retire leaves a path whose mapping is about to end, as only the driver knows, for
+// to, which was made to take its place; with drop it is forgotten soon after. It
+// reports false, and nothing has changed, while to isn't valid.
+func (p *Paths) Retire(now time.Time, path, to sock.Path, drop bool) bool {
+	p.tick(now)
+	e, next := p.find(unmapped(path)), p.find(unmapped(to))
+	if next == nil || next.state != Valid || next.gone {
+		return false
+	}
+	if e != nil && e != next {
+		e.left = true
+		if drop {
+			e.retired = p.now.Add(retireAfter)
+		}
+		if e == p.primary {
+			p.change(e.path, next, Renewed)
+			p.begin(next, nominate, nominateTries)
+		}
+	}
+	p.send()
+	return true
 }
 
 // follow changes over to e because the peer did. The path it left is worth
@@ -159,7 +186,7 @@ func (p *Paths) down() {
 func (p *Paths) above() (to *entry, fast bool) {
 	now := p.primary
 	for _, e := range p.list {
-		if e == now || e.state != Valid || e.stale || e.gone || p.now.Before(e.penalty) {
+		if e == now || e.state != Valid || e.stale || e.left || e.gone || p.now.Before(e.penalty) {
 			continue
 		}
 		c, d := e.kind.class(), now.kind.class()

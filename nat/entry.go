@@ -49,11 +49,13 @@ type entry struct {
 	path     sock.Path
 	kind     Kind
 	state    State
-	attested bool // a third side vouches for the address
-	learned  bool // known from a request alone
-	bound    bool // Bound was told
-	stale    bool // the peer left it: no upgrade before it answers again
-	gone     bool // to be swept out
+	attested bool      // a third side vouches for the address
+	learned  bool      // known from a request alone
+	bound    bool      // Bound was told
+	stale    bool      // the peer left it: no upgrade before it answers again
+	gone     bool      // to be swept out
+	left     bool      // by Retire: the last choice
+	retired  time.Time // when it is to go after that; zero = it stays
 
 	added      time.Time
 	answeredAt time.Time // last answer with the key; zero = never
@@ -188,6 +190,8 @@ func (p *Paths) sweep() {
 func (p *Paths) timers(e *entry) {
 	switch c := &e.check; {
 	case e.gone:
+	case e != p.primary && !e.retired.IsZero() && !p.now.Before(e.retired):
+		e.gone = true
 	case c.running:
 		if c.tries >= c.limit && !p.now.Before(c.next) {
 			p.giveUp(e)

@@ -12,6 +12,9 @@ const (
 	// idle path's death is found by these probes, and firewalls on the way
 	// that nobody measured forget UDP after one or two minutes.
 	mostKeepalive = 60 * time.Second
+	// openKeepalive is for a node that has nothing to keep open: what it needs
+	// is to notice who has gone.
+	openKeepalive = 30 * time.Second
 )
 
 // KeepaliveOf returns the pause between probes that keeps our own mappings alive:
@@ -23,9 +26,11 @@ func KeepaliveOf(b Behaviour) time.Duration {
 		life = b.Unreplied // an answer never shortens it
 	}
 	switch {
+	case b.Absolute > 0:
+		return leastKeepalive // each new mapping is shown soon, or nobody finds us
 	case life > 0:
 	case b.Mapping == NoNAT && b.Filtering == NoNAT:
-		return mostKeepalive
+		return openKeepalive
 	default:
 		return defaultKeepalive
 	}

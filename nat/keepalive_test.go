@@ -16,16 +16,16 @@ func TestKeepaliveOf(t *testing.T) {
 		b    Behaviour
 		want time.Duration
 	}{
-		"nothing known":      {Behaviour{}, 15 * s},
-		"a NAT's not known":  {Behaviour{Mapping: EndpointIndependent}, 15 * s},
-		"replied":            {Behaviour{Replied: 45 * s, Unreplied: 29 * s}, 36 * s},
-		"unreplied alone":    {Behaviour{Unreplied: 29 * s}, 29 * s / 5 * 4},
-		"short":              {Behaviour{Replied: 5 * s}, 5 * s},
-		"long":               {Behaviour{Replied: 290 * s}, 60 * s},
-		"absolute is no one": {Behaviour{Replied: 118 * s, Absolute: 50 * s}, 60 * s},
-		"open":               {Behaviour{Mapping: NoNAT, Filtering: NoNAT}, 60 * s},
-		"firewall":           {Behaviour{Mapping: NoNAT, Filtering: AddressDependent}, 15 * s},
-		"nonsense":           {Behaviour{Replied: -s}, 15 * s},
+		"nothing known":         {Behaviour{}, 15 * s},
+		"a NAT's not known":     {Behaviour{Mapping: EndpointIndependent}, 15 * s},
+		"replied":               {Behaviour{Replied: 45 * s, Unreplied: 29 * s}, 36 * s},
+		"unreplied alone":       {Behaviour{Unreplied: 29 * s}, 29 * s / 5 * 4},
+		"short":                 {Behaviour{Replied: 5 * s}, 5 * s},
+		"long":                  {Behaviour{Replied: 290 * s}, 60 * s},
+		"ends whatever happens": {Behaviour{Replied: 118 * s, Absolute: 50 * s}, 5 * s},
+		"open":                  {Behaviour{Mapping: NoNAT, Filtering: NoNAT}, 30 * s},
+		"firewall":              {Behaviour{Mapping: NoNAT, Filtering: AddressDependent}, 15 * s},
+		"nonsense":              {Behaviour{Replied: -s}, 15 * s},
 	} {
 		if got := KeepaliveOf(c.b); got != c.want {
 			t.Errorf("%s: %v, want %v", name, got, c.want)

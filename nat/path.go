@@ -120,6 +120,7 @@ const (
 	PeerSaid            // the peer changed over: USE-CANDIDATE
 	Better              // the new path is of a better kind, or faster for a while
 	Followed            // the peer's media comes here and not on the old path
+	Renewed             // the old path was about to end: see Retire
 )
 
 // String returns the reason in one word.
@@ -135,6 +136,8 @@ func (w Why) String() string {
 		return "better"
 	case Followed:
 		return "followed"
+	case Renewed:
+		return "renewed"
 	}
 	return "unknown"
 }

@@ -260,6 +260,9 @@ func (p *Paths) Deadline() time.Time {
 	at := p.silentAt()
 	at = sooner(at, p.riseAt())
 	for _, e := range p.list {
+		if e != p.primary {
+			at = sooner(at, e.retired)
+		}
 		switch c := &e.check; {
 		case c.open():
 			at = sooner(at, latest(c.next, p.pace))

@@ -91,7 +91,7 @@ func (p *Puncher) tx(path sock.Path, try byte) (id [12]byte) {
 
 // hit hands a proved path over.
 func (p *Puncher) hit(path sock.Path) {
-	if slices.Contains(p.hits, path) || len(p.hits) == maxHits {
+	if slices.Contains(p.hits, path) || slices.Contains(p.c.Known, path) || len(p.hits) == maxHits {
 		return
 	}
 	p.hits = append(p.hits, path)
@@ -103,7 +103,9 @@ func (p *Puncher) hit(path sock.Path) {
 		}
 	}
 	p.emit(h)
-	p.quit()
+	if len(p.hits) > p.c.Spares {
+		p.quit()
+	}
 }
 
 // quit ends the shooting; answers go on for the grace.

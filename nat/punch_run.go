@@ -29,6 +29,9 @@ type run struct {
 func (p *Puncher) newRun(s Step) run {
 	r := run{Step: s, want: s.Sockets, next: p.start.Add(s.At)}
 	r.Every = max(r.Every, burstEvery)
+	if p.c.Slow {
+		r.Every = max(r.Every, rollEvery)
+	}
 	switch s.Aim {
 	case AimPorts, AimRolling:
 		r.walk = p.newWalk(&r)
@@ -90,7 +93,10 @@ func (p *Puncher) work() {
 		return
 	case !p.now.Before(p.until):
 		why := Silence
-		if p.status.denied {
+		switch {
+		case len(p.hits) > 0:
+			why = Won // with fewer spares than were wanted
+		case p.status.denied:
 			why = NoBudget
 		}
 		p.end(why)
@@ -195,7 +201,7 @@ func (p *Puncher) shoot(r *run, x, local int) {
 		return
 	}
 	a := ask{
-		to: netip.AddrPortFrom(p.c.Remote.Addr(), port), trust: p.c.Trust, rolling: r.Aim == AimRolling,
+		to: netip.AddrPortFrom(p.c.Remote.Addr(), port), trust: p.c.Trust, rolling: r.Aim == AimRolling || p.c.Slow && p.c.Trust == Attested,
 		flow: r.pass == 0, live: p.c.Plan.Live, stand: p.c.Standing,
 	}
 	// One of these a punch: those of a search may be hundreds, and count.

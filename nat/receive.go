@@ -4,6 +4,7 @@ package nat
 
 import (
 	"encoding/binary"
+	"net/netip"
 	"time"
 
 	"github.com/p2pos/p2pos/internal/sock"
@@ -93,6 +94,10 @@ func (p *Paths) answer(path sock.Path, b []byte, m message) bool {
 		e.nominate = false
 		p.nom.wish = nil
 	}
+	// A peer that comes from another port of the same address has lost its old
+	// mapping, most likely; the path in use shows it only at its next keepalive.
+	moved := !e.bound && e.learned && p.primary != nil && !p.doubt.on && e.path.Local == p.primary.path.Local &&
+		e.path.Remote.Addr() == p.primary.path.Remote.Addr() && e.askedAt.After(p.primary.askedAt)
 	e.state = Valid
 	if !e.bound {
 		e.bound = true
@@ -112,6 +117,8 @@ func (p *Paths) answer(path sock.Path, b []byte, m message) bool {
 		p.reassured()
 	case p.doubt.on:
 		p.second()
+	case moved:
+		p.begun(true)
 	}
 	return true
 }
@@ -202,7 +209,7 @@ func (p *Paths) afford(e *entry) bool {
 		return true
 	}
 	a := ask{to: e.path.Remote, paths: true, flow: e.cold == 0}
-	if e.attested {
+	if e.attested || p.lives(e.path.Remote.Addr()) {
 		a.trust = Attested
 	}
 	switch why, at := p.budget.take(p.now, a); {
@@ -212,6 +219,16 @@ func (p *Paths) afford(e *entry) bool {
 		e.check.limit, e.check.next = e.check.tries, latest(e.check.next, p.now) // that was all
 	default:
 		e.check.next = at
+	}
+	return false
+}
+
+// lives reports whether the peer has answered from an IP address.
+func (p *Paths) lives(ip netip.Addr) bool {
+	for _, e := range p.list {
+		if e.answered() && e.path.Remote.Addr() == ip && p.now.Sub(e.answeredAt) < giveUpAfter {
+			return true
+		}
 	}
 	return false
 }

@@ -71,6 +71,7 @@ func (c *core) Advance(now time.Time) {
 			s.punch.run.Advance(now)
 		}
 		c.unhold(now, p)
+		c.renew(now, p)
 		if s.paths != nil {
 			s.paths.Advance(now)
 		}
@@ -115,6 +116,7 @@ func (c *core) Deadline() time.Time {
 			d = earlier(d, s.paths.Deadline())
 		}
 		d = earlier(d, s.punch.deadline())
+		d = earlier(d, c.renewDue(p))
 		if s.media {
 			d = earlier(d, s.heard.Add(mediaTick))
 		}
@@ -169,17 +171,20 @@ func (c *core) drainPaths(now time.Time, p *Peer) {
 		switch e := e.(type) {
 		case nat.Bound:
 			p.sock.Bind(e.Path)
+			c.renewed(now, p, e.Path)
 		case nat.Unbound:
 			p.sock.Unbind(e.Path)
 			c.unused(p, e.Path.Local)
 		case nat.Reflexive:
-			c.seenAt(p, e.Local, e.Addr)
-			c.shareSoon(now)
+			if e.Local < len(c.o.cfg.Conns) { // a punch's socket is nobody else's business
+				c.seenAt(p, e.Local, e.Addr)
+				c.shareSoon(now)
+			}
 			c.sighted(now, p, e.Path, e.Addr)
 		case nat.Up:
 			s.down, s.lost = time.Time{}, false
-			if s.punch.run != nil {
-				s.punch.run.Stop(now)
+			if run := s.punch.run; run != nil && run.Status().Hits == 0 {
+				run.Stop(now) // else it ends by itself, with its spare holes
 			}
 			c.route(p, e.Again)
 			c.observe(now, p)
@@ -191,6 +196,7 @@ func (c *core) drainPaths(now time.Time, p *Peer) {
 				c.redial(p)
 			}
 		case nat.Switched:
+			c.followed(now, p)
 			c.route(p, e.Replay)
 			c.observe(now, p)
 			n := 0

@@ -24,6 +24,7 @@ const (
 	frameHello        = 0x01
 	frameCandidates   = 0x03
 	frameStay         = 0x04
+	frameHole         = 0x05
 	frameRegister     = 0x10
 	frameIntroduce    = 0x11
 	frameIntroduction = 0x12

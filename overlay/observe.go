@@ -115,6 +115,10 @@ func (c *core) tested(now time.Time, path sock.Path, b []byte) {
 		c.o.badProbes.Add(1)
 		return
 	}
+	if r.ID >= renewalIDs {
+		c.located(now, r)
+		return
+	}
 	if path.Local < len(c.o.cfg.Conns) {
 		for _, p := range c.order { // whom our own socket writes to anyway
 			r.Known = r.Known || p.state.active.Remote.Addr() == r.From.Addr()

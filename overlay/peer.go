@@ -39,6 +39,7 @@ type peerState struct {
 	redialAt  time.Time     // the link was lost and somebody needs the peer
 	wait      time.Duration // until the attempt after the next
 	punch     punching
+	renewal   renewal
 	outsideOf netip.AddrPort // the peer's, as it told in its offer
 	asked     []*ask         // who waits for a link to this peer
 	number    nat.Peer       // the observer's; 0 = it does not know this peer

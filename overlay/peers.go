@@ -258,6 +258,8 @@ func (c *core) frame(now time.Time, l *Link, typ byte, body []byte) {
 		if l.peer.state.linked && slices.Contains(l.peer.state.links, l) {
 			l.peer.link.Store(l)
 		}
+	case frameHole:
+		err = c.holeAsked(now, l, body)
 	case frameRegister:
 		var tags []tag
 		if tags, err = parseTags(body); err == nil {

@@ -36,12 +36,7 @@ func (c *core) startPunch(now time.Time, p *Peer, theirs nat.Offer) {
 	}
 	mine := c.obs.class.Behaviour()
 	own := c.outside(theirs.Outside.Addr().Is4())
-	standing := 0
-	for _, q := range c.order {
-		if q.state.linked {
-			standing++
-		}
-	}
+	standing := c.standing()
 	paths := c.o.pathsTo(theirs.Outside)
 	if len(paths) == 0 {
 		return
@@ -79,7 +74,7 @@ func (c *core) startPunch(now time.Time, p *Peer, theirs nat.Offer) {
 	}
 	s.punch.run = nat.NewPuncher(now, nat.PunchConfig{
 		Mine: p.mine, Theirs: theirs.Cred, Plan: plan, Local: paths[0].Local,
-		Remote: theirs.Outside, Trust: trust, Standing: standing,
+		Remote: theirs.Outside, Trust: trust, Standing: standing, Spares: spares(plan),
 	}, c.budget, c.rng)
 	s.punch.handle = s.punch.run.Handle()
 	c.o.handles.Store(s.punch.handle, p)
@@ -94,6 +89,29 @@ func (c *core) startPunch(now time.Time, p *Peer, theirs nat.Offer) {
 // a relayed call needs a link, and so no such time.
 const longestPunch = 10 * time.Second
 
+// spares is how many holes a punch makes for the day when the first one closes. In
+// the full range the next one costs as many packets again, of which an address gets
+// so many only; there one is kept.
+func spares(p nat.Plan) int {
+	for _, s := range p.Steps {
+		if s.Aim == nat.AimPorts && s.Ranges[0].Size() > cheapRange || s.Aim == nat.AimRolling || s.Sockets > cheapSockets {
+			return 0
+		}
+	}
+	switch p.Method {
+	case nat.ChosenPort, nat.Search, nat.Sweep, nat.AimAhead:
+		return 1
+	}
+	return 0
+}
+
+const (
+	// cheapRange of ports is found in twice with 300 packets more, and
+	// cheapSockets are what the other side opens for such a range.
+	cheapRange   = 4096
+	cheapSockets = 128
+)
+
 // mappedStart is what a mapped port gets before other ways are tried: three
 // probes of Paths, the last 150 ms after the first, and a round trip of 400 ms
 // with as much to spare.
@@ -106,6 +124,7 @@ const mappedStart = 800 * time.Millisecond
 func (c *core) propose(now time.Time, p *Peer, theirs nat.Offer) {
 	k := &p.state.punch
 	k.held = nil
+	p.state.renewal.theirs = theirs.Behaviour
 	if k.run == nil || k.plan.Hold == 0 {
 		c.addCandidates(now, p, theirs.Candidates)
 		return
@@ -159,6 +178,16 @@ func (c *core) drainPunch(now time.Time, p *Peer) {
 	}
 }
 
+// standing counts the mappings that links hold.
+func (c *core) standing() (n int) {
+	for _, p := range c.order {
+		if p.state.linked {
+			n++
+		}
+	}
+	return n
+}
+
 // shoot sends one packet of a punch.
 func (c *core) shoot(s nat.Shot) error {
 	if s.TTL != 0 {
@@ -203,6 +232,7 @@ func (c *core) punchEvents(now time.Time, p *Peer) {
 			c.o.log.Debug("punch ended", "peer", p.node, "why", e.Why, "shots", e.Status.Shots, "sockets", e.Status.Sockets, "hits", e.Status.Hits)
 			c.o.handles.Delete(k.handle)
 			k.run, k.end = nil, e.Why
+			c.punchOver(now, p)
 			return
 		}
 	}
