@@ -28,13 +28,15 @@ type Call struct {
 type Path struct {
 	Kind   string         // "lan", "direct", "relay", "tcp"; "" = none at the moment
 	Local  netip.AddrPort // the node's own end
-	Remote netip.AddrPort // where packets go
+	Remote netip.AddrPort // where packets go; the first relay's when relayed
 	RTT    time.Duration  // smoothed; 0 = not measured yet
 	Reason string         // why it isn't direct; "" when it is
+	// Vias are the nodes that relay the call now, the one that leads first.
+	Vias []identity.NodeID
 }
 
 func pathOf(i overlay.PathInfo) Path {
-	p := Path{Kind: i.Kind.String(), Local: i.Local, Remote: i.Remote, RTT: i.RTT, Reason: i.Reason}
+	p := Path{Kind: i.Kind.String(), Local: i.Local, Remote: i.Remote, RTT: i.RTT, Reason: i.Reason, Vias: i.Vias}
 	if !i.Up {
 		p.Kind, p.Reason = "", "no path answers at the moment; "+i.Reason
 	}

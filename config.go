@@ -11,11 +11,15 @@ import (
 	"path/filepath"
 
 	"github.com/p2pos/p2pos/identity"
+	"github.com/p2pos/p2pos/overlay/relay"
 )
 
 // Network is a closed network, or with its zero value the public one. Make one
 // with identity.NewNetwork, hand identity.Network.Text to its members.
 type Network = identity.Network
+
+// RelayLimits says what a node gives to others. The zero value is the default.
+type RelayLimits = relay.Limits
 
 // Config configures a Node. The zero value works: identity in the user's
 // configuration directory, unencrypted, public network, any UDP port. New
@@ -40,6 +44,13 @@ type Config struct {
 	// PacketConn replaces the UDP socket; Listen is then ignored. The node
 	// owns and closes it. Its addresses must be *net.UDPAddr.
 	PacketConn net.PacketConn
+	// ListenTCP is a TCP address, host:port, where the node takes links as well:
+	// 443 lets those in whose network passes no UDP. "" takes none. Such nodes
+	// dial TCP by themselves.
+	ListenTCP string
+	// Relay limits what this node carries for others: two calls and a few small
+	// links by default. A negative Rate carries nothing.
+	Relay RelayLimits
 	// NoPortMap leaves the router alone. Else the node asks it by PCP, NAT-PMP or
 	// UPnP to let strangers' packets through to the node's port, and takes that
 	// back at Close. It never asks for a socket on a loopback address, nor for
@@ -98,7 +109,7 @@ func (c *Config) check() error {
 
 // sockets opens the node's sockets: the one given, the one address asked for,
 // or one for each address family on the same port where that is free.
-func (c *Config) sockets() ([]net.PacketConn, error) {
+func (c *Config) sockets(last uint16) ([]net.PacketConn, error) {
 	if c.PacketConn != nil {
 		return []net.PacketConn{c.PacketConn}, nil
 	}
@@ -109,7 +120,12 @@ func (c *Config) sockets() ([]net.PacketConn, error) {
 		}
 		return split(conn)
 	}
-	v4, err4 := net.ListenPacket("udp4", ":0")
+	// The port of the last start, where it is free: a NAT may still know it,
+	// and so may others.
+	v4, err4 := net.ListenPacket("udp4", fmt.Sprintf(":%d", last))
+	if err4 != nil && last != 0 {
+		v4, err4 = net.ListenPacket("udp4", ":0")
+	}
 	if err4 != nil {
 		v6, err6 := net.ListenPacket("udp6", "[::]:0")
 		if err6 != nil {

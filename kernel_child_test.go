@@ -166,6 +166,16 @@ func TestKernelChild(t *testing.T) {
 					return
 				}
 				fmt.Printf("answered %s %v after %v\n", c.Path().Kind, c.Path().Remote, time.Since(start).Round(time.Millisecond))
+				go func() {
+					for c.Path().Kind != "direct" {
+						select {
+						case <-time.After(20 * time.Millisecond):
+						case <-c.Done():
+							return
+						}
+					}
+					fmt.Printf("direct %v after %v\n", c.Path().Remote, time.Since(start).Round(time.Millisecond))
+				}()
 				childTalks(ctx, c)
 			}()
 		}

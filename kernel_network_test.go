@@ -4,7 +4,6 @@ package p2pos
 
 import (
 	"fmt"
-	"strings"
 	"testing"
 	"time"
 
@@ -36,9 +35,7 @@ func TestKernelNetworkChange(t *testing.T) {
 			a.wait("verdict ")
 			b.wait("verdict ")
 			a.say("call %s", b.ticket())
-			if got := a.wait("answered "); !strings.HasPrefix(got, "direct ") {
-				t.Fatalf("path: %s", got)
-			}
+			t.Log("direct", a.wait("direct "))
 			for _, n := range []*child{a, b} {
 				n.wait("heard ")
 			}

@@ -64,11 +64,8 @@ func TestKernelPortMap(t *testing.T) {
 				caller, callee = a, b
 			}
 			caller.say("call %s", callee.ticket())
-			got := caller.wait("answered ")
-			t.Log(got)
-			if !strings.HasPrefix(got, "direct ") {
-				t.Errorf("path: %s", got)
-			}
+			t.Log(caller.wait("answered "))
+			t.Log("direct", caller.wait("direct "))
 			for _, n := range []*child{a, b} {
 				t.Log(n.wait("heard "))
 			}
@@ -100,8 +97,6 @@ func TestKernelPortMapVoid(t *testing.T) {
 	}
 	b.wait("verdict ")
 	b.say("call %s", a.ticket())
-	if got := b.wait("answered "); !strings.HasPrefix(got, "direct ") {
-		t.Errorf("path: %s", got)
-	}
+	t.Log("direct", b.wait("direct "))
 	b.wait("heard ")
 }

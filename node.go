@@ -22,6 +22,7 @@ import (
 // be called from any goroutine.
 type Node struct {
 	cfg Config
+	dir string
 	log *slog.Logger
 	dev *identity.Device
 	hub *session.Hub
@@ -48,6 +49,10 @@ type Node struct {
 	tried   chan struct{} // closed, and replaced, when a round of Join has failed
 	tryErr  error         // of that round
 	closed  bool
+
+	port   uint16     // of the first socket
+	saving sync.Mutex // guards saved
+	saved  []byte     // the state as it was written last
 }
 
 // maxKnown bounds the tickets remembered while the node runs.
@@ -78,14 +83,16 @@ func newNode(cfg Config, conns []net.PacketConn, open opener) (*Node, error) {
 	if err != nil {
 		return nil, fmt.Errorf("p2pos: %w", err)
 	}
+	st, damaged := loadState(dir, dev.Derive(stateLabel))
+	real := conns == nil && cfg.PacketConn == nil
 	if conns == nil {
-		if conns, err = cfg.sockets(); err != nil {
+		if conns, err = cfg.sockets(st.port); err != nil {
 			return nil, err
 		}
 		open = cfg.opener(conns)
 	}
 	n := &Node{
-		cfg: cfg, log: cfg.Logger, dev: dev,
+		cfg: cfg, dir: dir, log: cfg.Logger, dev: dev,
 		handles: make(map[*session.Call]*Call),
 		known:   make(map[identity.ID]overlay.Target),
 		first:   make(chan struct{}),
@@ -97,6 +104,15 @@ func newNode(cfg Config, conns []net.PacketConn, open opener) (*Node, error) {
 	}
 	for _, w := range dev.Warnings() {
 		n.log.Warn("identity", "err", w)
+	}
+	if damaged != nil {
+		n.log.Warn("state", "err", damaged)
+	}
+	for _, t := range st.known {
+		n.known[t.ID] = t
+	}
+	if a, ok := conns[0].LocalAddr().(*net.UDPAddr); ok {
+		n.port = uint16(a.Port)
 	}
 	n.ctx, n.cancel = context.WithCancel(context.Background())
 	hc := session.Config{
@@ -110,8 +126,9 @@ func newNode(cfg Config, conns []net.PacketConn, open opener) (*Node, error) {
 	n.hub = session.NewHub(hc)
 	n.ov, err = overlay.New(overlay.Config{
 		Conns: conns, Network: cfg.Network, Identity: dev.ID(),
-		Secrets: []identity.Secret{dev.Reach()}, ResetKey: dev.Reset(),
+		Secrets: []identity.Secret{dev.Reach()}, Device: dev, ResetKey: dev.Reset(),
 		Open: open, Media: n.hub.Media, Logger: n.log,
+		UseTCP: real, ListenTCP: cfg.ListenTCP, Relay: cfg.Relay,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("p2pos: %w", err)
@@ -121,6 +138,8 @@ func newNode(cfg Config, conns []net.PacketConn, open opener) (*Node, error) {
 	if len(cfg.STUN) > 0 {
 		n.wg.Go(n.findServers)
 	}
+	n.recall(st.memories)
+	n.wg.Go(n.keepState)
 	if !cfg.NoPortMap && cfg.PacketConn == nil {
 		n.ports = mapPorts(n.ov, conns, dev.Reset(), n.log)
 	}
@@ -203,7 +222,11 @@ func (n *Node) target(to string) (overlay.Target, error) {
 func (n *Node) remember(t overlay.Target) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if _, ok := n.known[t.ID]; (ok || len(n.known) < maxKnown) && t.Secret != (identity.Secret{}) {
+	old, ok := n.known[t.ID]
+	if (ok || len(n.known) < maxKnown) && t.Secret != (identity.Secret{}) {
+		if len(t.Addrs)+len(t.Introducers) == 0 && old.Secret == t.Secret {
+			return // nothing new
+		}
 		n.known[t.ID] = t
 	}
 }
@@ -241,11 +264,7 @@ func (n *Node) Call(ctx context.Context, to string, o *CallOptions) (*Call, erro
 	case errors.Is(err, session.ErrBusy):
 		return fail(session.Ring, session.Busy, fmt.Errorf("%w: this node is in a call", ErrBusy))
 	case errors.Is(err, overlay.ErrUnreachable), errors.Is(err, overlay.ErrDown):
-		err = ErrOffline
-		if why := n.ov.Why(t.ID); why != "" {
-			err = fmt.Errorf("%w: %s", ErrOffline, why)
-		}
-		return fail(session.Lookup, session.Offline, err)
+		return fail(session.Lookup, session.Offline, ErrOffline)
 	}
 	return fail(session.Lookup, session.Failed, err)
 }
@@ -298,6 +317,7 @@ func (n *Node) pump() {
 			n.events.publish(natOf(e.NATChanged))
 		case session.CallIncoming:
 			c := n.handle(e.Call)
+			n.remember(overlay.Target{ID: e.Call.Peer(), Secret: e.Reach}) // so that it can be called back
 			n.mu.Lock()
 			n.ringing = append(n.ringing, c)
 			n.calls.publish(c)
@@ -384,6 +404,7 @@ func (n *Node) Close() error {
 		n.mu.Lock()
 		n.closed = true
 		n.mu.Unlock()
+		n.saveNow(n.ctx)
 		n.cancel()
 		n.ports.stop()
 		n.hub.Close() // first, or calls would end as if the others had gone

@@ -176,12 +176,15 @@ func (s *sim) callee(n *Node) <-chan *ear {
 }
 
 // converse lets a call run for d and checks that nothing was lost on either
-// side.
-func (s *sim) converse(call *Call, theirs <-chan *ear, d time.Duration) {
+// side. Before it hangs up it calls what is given.
+func (s *sim) converse(call *Call, theirs <-chan *ear, d time.Duration, then ...func()) {
 	s.t.Helper()
 	s.talk(call)
 	mine := s.hear(call)
 	time.Sleep(d)
+	for _, f := range then {
+		f()
+	}
 	if err := call.HangUp(); err != nil {
 		s.t.Fatal(err)
 	}

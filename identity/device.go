@@ -5,7 +5,9 @@ package identity
 import (
 	"crypto/ecdh"
 	"crypto/ed25519"
+	"crypto/hkdf"
 	"crypto/rand"
+	"crypto/sha256"
 	"fmt"
 	"io"
 	"log/slog"
@@ -113,3 +115,14 @@ func (d *Device) Format(f fmt.State, _ rune) { io.WriteString(f, d.String()) }
 
 // LogValue keeps the keys out of logs.
 func (d *Device) LogValue() slog.Value { return slog.StringValue(d.String()) }
+
+// Derive returns a key for one purpose on this installation: the same at each
+// start, and as secret as the key store.
+func (d *Device) Derive(purpose string) (key [32]byte) {
+	b, err := hkdf.Key(sha256.New, d.reset[:], d.key.Seed(), purpose, len(key))
+	if err != nil {
+		panic(err) // only for lengths above 255 hashes
+	}
+	copy(key[:], b)
+	return key
+}

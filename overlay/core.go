@@ -22,20 +22,20 @@ type core struct {
 	peers   map[identity.NodeID]*Peer
 	bySock  map[*sock.Peer]*Peer
 	order   []*Peer // peers in order of arrival: map order must not reach the wire
-	intro   *introducer
-	asks    map[uint32]*ask
-	seq     uint32
-	base    nat.Cred // see askCred
 	secrets []identity.Secret
-	mytags  map[tag]identity.Secret
-	hour    uint64 // for which mytags were made
 	trimmed time.Time
 	obs     observer
 	gate    gateway
 	servers servers
 	sharing sharing
-	whys    map[identity.ID]string // see Why
-	budget  *nat.Budget            // of all punches
+	budget  *nat.Budget // of all punches
+	mesh    meshing
+	meets   appointing
+	records recording
+	relays  relaying
+	tcp     map[int]netip.AddrPort // TCP connections: their numbers and far ends
+	latest  time.Time              // of all the loop was told
+	seq     uint32                 // of questions about fresh sockets
 }
 
 const (
@@ -57,15 +57,29 @@ const (
 )
 
 func (c *core) Advance(now time.Time) {
-	c.intro.advance(now)
+	c.latest = now
 	c.obs.class.Advance(now)
 	c.obs.vantage.Advance(now)
 	c.advanceServer(now)
 	c.advanceSharing(now)
+	c.mesh.m.Advance(now)
+	c.meets.book.Advance(now)
+	c.advanceRecords(now)
+	c.relays.server.Advance(now)
+	c.relays.client.Advance(now)
+	c.remind(now)
 	for _, p := range slices.Clone(c.order) {
 		s := &p.state
 		if s.media {
 			c.hearMedia(now, p)
+		}
+		if !s.coolAt.IsZero() && !now.Before(s.coolAt) {
+			s.coolAt = time.Time{}
+			c.unrelay(now, p, false)
+		}
+		if s.opener {
+			c.warm(now, p)
+			c.again(now, p)
 		}
 		if s.punch.run != nil {
 			s.punch.run.Advance(now)
@@ -93,23 +107,25 @@ func (c *core) Advance(now time.Time) {
 		for _, p := range c.order {
 			p.sock.Trim(now)
 		}
+		c.measure(now)
 	}
-	for id, a := range c.asks {
-		if !now.Before(a.expires) {
-			delete(c.asks, id)
+	for id, r := range c.mesh.rings {
+		if !now.Before(r.expires) {
+			delete(c.mesh.rings, id)
 		}
-	}
-	if h := identity.Hour(now); h != c.hour && len(c.secrets) > 0 {
-		c.retag(now)
 	}
 }
 
 func (c *core) Deadline() time.Time {
-	d := c.intro.deadline()
-	d = earlier(d, c.obs.class.Deadline())
+	d := c.obs.class.Deadline()
 	d = earlier(d, c.obs.vantage.Deadline())
 	d = earlier(d, c.servers.deadline())
 	d = earlier(d, c.sharing.due)
+	d = earlier(d, c.mesh.m.Deadline())
+	d = earlier(d, c.meets.book.Deadline())
+	d = earlier(d, c.recordsDeadline())
+	d = earlier(d, c.relays.server.Deadline())
+	d = earlier(d, c.relays.client.Deadline())
 	for _, p := range c.order {
 		s := &p.state
 		if s.paths != nil {
@@ -120,6 +136,7 @@ func (c *core) Deadline() time.Time {
 		if s.media {
 			d = earlier(d, s.heard.Add(mediaTick))
 		}
+		d = earlier(d, s.coolAt)
 		if !s.linked && s.refs <= 0 {
 			d = earlier(d, s.expires)
 		}
@@ -128,14 +145,11 @@ func (c *core) Deadline() time.Time {
 			d = earlier(d, s.down.Add(deadAfter))
 		}
 	}
-	for _, a := range c.asks {
-		d = earlier(d, a.expires)
+	for _, r := range c.mesh.rings {
+		d = earlier(d, r.expires)
 	}
 	if len(c.order) > 0 {
 		d = earlier(d, c.trimmed.Add(trimEvery))
-	}
-	if len(c.secrets) > 0 {
-		d = earlier(d, time.Unix(int64(c.hour+1)*3600, 0))
 	}
 	return d
 }
@@ -151,6 +165,7 @@ func earlier(a, b time.Time) time.Time {
 // drain carries out what the machines want done. The loop calls it after
 // every input.
 func (c *core) drain(now time.Time) {
+	c.latest = now
 	for _, p := range slices.Clone(c.order) {
 		c.drainPunch(now, p)
 		if p.state.paths != nil {
@@ -159,6 +174,12 @@ func (c *core) drain(now time.Time) {
 	}
 	c.drainServer(now)
 	c.drainObserver(now)
+	c.keepAppointments(now)
+	for range 2 { // an answer may make a question
+		c.drainRecords(now)
+		c.drainMesh(now)
+		c.drainRelays(now)
+	}
 }
 
 func (c *core) drainPaths(now time.Time, p *Peer) {
@@ -183,22 +204,29 @@ func (c *core) drainPaths(now time.Time, p *Peer) {
 			c.sighted(now, p, e.Path, e.Addr)
 		case nat.Up:
 			s.down, s.lost = time.Time{}, false
-			if run := s.punch.run; run != nil && run.Status().Hits == 0 {
-				run.Stop(now) // else it ends by itself, with its spare holes
+			c.settlePunch(now, p)
+			if s.appointment != nil {
+				c.kept(p, e.Path)
+				break
 			}
 			c.route(p, e.Again)
 			c.observe(now, p)
+			c.enmesh(now, p)
+			c.relayUp(now, p)
 			if e.Again {
 				p.sock.Replay(e.Path, replayPackets)
 			}
 			c.o.log.Debug("path up", "peer", p.node, "remote", e.Path.Remote)
-			if !s.linked && !s.dialing && len(s.asked) > 0 {
+			if !s.linked && !s.dialing && s.wanted {
 				c.redial(p)
 			}
 		case nat.Switched:
 			c.followed(now, p)
+			c.settlePunch(now, p)
 			c.route(p, e.Replay)
 			c.observe(now, p)
+			c.enmesh(now, p)
+			c.relayUp(now, p)
 			n := 0
 			if e.Replay {
 				n = p.sock.Replay(e.To, replayPackets)
@@ -234,6 +262,7 @@ func (c *core) route(p *Peer, replay bool) {
 	if !ok {
 		return
 	}
+	also = c.double(p, primary, also)
 	p.sock.Use(primary, also...)
 	p.state.active = primary
 	c.announce(p, replay)
@@ -242,7 +271,7 @@ func (c *core) route(p *Peer, replay bool) {
 // announce publishes the path as it is now, and as an event when it changed.
 func (c *core) announce(p *Peer, replay bool) {
 	s := &p.state
-	i := PathInfo{Up: !s.lost, Remote: s.active.Remote, Local: c.o.sock.LocalAddr(s.active.Local)}
+	i := PathInfo{Up: !s.lost, Remote: s.active.Remote, Local: c.o.sock.LocalAddr(s.active.Local), Kind: c.kindOf(s.active)}
 	if s.paths != nil {
 		for _, q := range s.paths.Snapshot() {
 			if q.Path == s.active {
@@ -253,8 +282,13 @@ func (c *core) announce(p *Peer, replay bool) {
 	if i.Kind > nat.Direct || !i.Up {
 		i.Reason = s.punch.reason()
 	}
+	if i.Vias = c.vias(p); len(i.Vias) > 0 {
+		if v := c.peers[i.Vias[0]]; v != nil { // the address of a flow means nothing to anybody
+			i.Local, i.Remote = c.o.sock.LocalAddr(v.state.active.Local), v.state.active.Remote
+		}
+	}
 	old := p.path.Swap(&i)
-	if s.linked && (replay || old == nil || old.Up != i.Up || old.Remote != i.Remote || old.Local != i.Local || old.Kind != i.Kind || old.Reason != i.Reason) {
+	if s.linked && (replay || old == nil || old.Up != i.Up || old.Remote != i.Remote || old.Local != i.Local || old.Kind != i.Kind || old.Reason != i.Reason || !slices.Equal(old.Vias, i.Vias)) {
 		c.o.events.push(PathChanged{p, i, replay})
 	}
 }
@@ -265,6 +299,11 @@ func (c *core) setMedia(now time.Time, p *Peer, on bool) {
 		return
 	}
 	s.media, s.heard = on, now
+	s.opener = on && (s.opener || c.smaller(p))
+	s.coolAt = time.Time{}
+	if !on {
+		s.coolAt = now.Add(coolTime)
+	}
 	if s.paths != nil {
 		s.paths.SetMedia(now, on)
 	}
@@ -302,16 +341,26 @@ func (c *core) probe(now time.Time, p *Peer, path sock.Path, b []byte) {
 	if run := p.state.punch.run; run != nil && run.Receive(now, path, b) {
 		return
 	}
-	if path.Local >= len(c.o.cfg.Conns) && !slices.Contains(p.state.punch.sockets, path.Local) {
+	if path.Local >= len(c.o.cfg.Conns) && c.kindOf(path) < nat.Relay && !slices.Contains(p.state.punch.sockets, path.Local) {
 		return // to a test's socket, or the second port: they will be closed, or only answer tests
 	}
 	if p.state.paths == nil || !p.state.paths.Receive(now, path, b) {
 		c.o.badProbes.Add(1)
+		return
+	}
+	if !c.direct(p) && c.attestedHost(p, path.Remote.Addr()) {
+		// The peer writes from a port that nobody could vouch for, at the
+		// address where relays see it.
+		p.state.paths.AddAttested(now, path)
 	}
 }
 
 // socketDown is called once when one of the node's own sockets is gone.
 func (c *core) socketDown(now time.Time, local int) {
+	if _, ok := c.tcp[local]; ok {
+		c.tcpDown(now, local)
+		return
+	}
 	for _, p := range c.order {
 		if p.state.paths != nil {
 			p.state.paths.SocketDown(now, local)

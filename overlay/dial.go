@@ -14,6 +14,7 @@ import (
 
 	"github.com/p2pos/p2pos/identity"
 	"github.com/p2pos/p2pos/internal/sock"
+	"github.com/p2pos/p2pos/nat"
 )
 
 // Dial opens a link to whatever node answers at an address. It returns the
@@ -30,15 +31,8 @@ func (o *Overlay) Dial(ctx context.Context, addr netip.AddrPort) (*Peer, error) 
 	if err := o.loop.Do(ctx, func(time.Time) { there = o.core.at(paths) }); err != nil || there != nil {
 		return there, err
 	}
-	sp := o.sock.NewPeer()
-	if sp == nil {
-		return nil, ErrCongested
-	}
-	sp.Bind(paths[0])
-	sp.Use(paths[0])
-	l, err := o.dial(ctx, sp, paths[0], nil)
+	l, err := o.dialEither(ctx, paths[0])
 	if err != nil {
-		sp.Close()
 		var idle *quic.IdleTimeoutError
 		if errors.As(err, &idle) || (errors.Is(err, context.DeadlineExceeded) && ctx.Err() != nil) {
 			return nil, fmt.Errorf("%w: no answer from %v", ErrUnreachable, addr)
@@ -46,6 +40,83 @@ func (o *Overlay) Dial(ctx context.Context, addr netip.AddrPort) (*Peer, error) 
 		return nil, err
 	}
 	return l.peer, nil
+}
+
+// dialEither dials over UDP, and over TCP when that takes too long.
+func (o *Overlay) dialEither(ctx context.Context, path sock.Path) (*Link, error) {
+	if !o.cfg.UseTCP {
+		return o.dialUDP(ctx, path)
+	}
+	type result struct {
+		l   *Link
+		err error
+	}
+	udp, cancel := context.WithCancel(ctx)
+	defer cancel()
+	results := make(chan result, 2)
+	if !o.tasks.run(func() { l, err := o.dialUDP(udp, path); results <- result{l, err} }) {
+		return nil, net.ErrClosed
+	}
+	wait := tcpAfter
+	if n := o.nat.Load(); n != nil && n.Behaviour.Mapping == nat.UDPBlocked {
+		wait = 0
+	}
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	var first error
+	for open := 1; open > 0; {
+		select {
+		case r := <-results:
+			open--
+			if r.err == nil {
+				return r.l, nil
+			}
+			if first == nil {
+				first = r.err
+			}
+			if timer.Stop() && open == 0 && errors.Is(first, context.DeadlineExceeded) {
+				timer.Reset(0)
+			}
+		case <-timer.C:
+			if !o.tasks.run(func() {
+				l, err := o.dialTCP(ctx, tcpFor(path.Remote)...)
+				if err == nil {
+					o.loop.Do(o.ctx, func(now time.Time) { o.core.afterTCP(now, l.peer, path.Remote) })
+				}
+				results <- result{l, err}
+			}) {
+				return nil, net.ErrClosed
+			}
+			open++
+		}
+	}
+	return nil, first
+}
+
+// afterTCP tries UDP once more beside a link over TCP, and whether it is this
+// node's network that blocks it.
+func (c *core) afterTCP(now time.Time, p *Peer, udp netip.AddrPort) {
+	if c.peers[p.node] != p || p.state.paths == nil {
+		return
+	}
+	p.state.udp = udp
+	c.addCandidates(now, p, []netip.AddrPort{udp})
+	c.observe(now, p)
+}
+
+// dialUDP dials whoever answers on a path.
+func (o *Overlay) dialUDP(ctx context.Context, path sock.Path) (*Link, error) {
+	sp := o.sock.NewPeer()
+	if sp == nil {
+		return nil, ErrCongested
+	}
+	sp.Bind(path)
+	sp.Use(path)
+	l, err := o.dial(ctx, sp, path, nil)
+	if err != nil {
+		sp.Close()
+	}
+	return l, err
 }
 
 // dial opens a link over a socket peer. via is the path it uses, zero when the
@@ -184,12 +255,6 @@ func (c *core) redial(p *Peer) {
 		}
 		c.o.loop.Do(context.Background(), func(time.Time) {
 			s.dialing = false
-			if err != nil {
-				for _, a := range s.asked {
-					a.done(nil)
-				}
-				s.asked = nil
-			}
 			c.release(p)
 		})
 	})

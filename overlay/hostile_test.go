@@ -114,11 +114,11 @@ func TestHostileLinks(t *testing.T) {
 			h := hello{major: 1, proof: networkProof(public, listener, exp)}
 			return appendFrame(nil, frameHello, h.append(nil))
 		}, codeNetwork},
-		"second hello":   {func(exp [32]byte) []byte { return append(greet(exp), greet(exp)...) }, codeProtocol},
-		"long frame":     {func(exp [32]byte) []byte { return append(greet(exp), frameSession, 0xff, 0xff) }, codeProtocol},
-		"bad list":       {func(exp [32]byte) []byte { return append(greet(exp), frameRegister, 0, 1, 9) }, codeProtocol},
-		"bad candidates": {func(exp [32]byte) []byte { return append(greet(exp), frameIntroduce, 0, 2, 0, 0) }, codeProtocol},
-		"silence":        {func([32]byte) []byte { return []byte{frameHello} }, codeProtocol},
+		"second hello": {func(exp [32]byte) []byte { return append(greet(exp), greet(exp)...) }, codeProtocol},
+		"long frame":   {func(exp [32]byte) []byte { return append(greet(exp), frameSession, 0xff, 0xff) }, codeProtocol},
+		"bad list":     {func(exp [32]byte) []byte { return append(greet(exp), frameCandidates, 0, 1, 9) }, codeProtocol},
+		"bad list 2":   {func(exp [32]byte) []byte { return append(greet(exp), frameCandidates, 0, 4, 2, 0, 1, 9) }, codeProtocol},
+		"silence":      {func([32]byte) []byte { return []byte{frameHello} }, codeProtocol},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {

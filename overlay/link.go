@@ -128,7 +128,7 @@ func (l *Link) read(ctx context.Context) error {
 			l.o.events.push(Message{Peer: l.peer, Link: l, Body: body})
 		case frameHello:
 			return fmt.Errorf("%w: second hello", errFrame)
-		case frameStay, frameHole, frameCandidates, frameRegister, frameIntroduce, frameIntroduction, frameReply:
+		case frameStay, frameHole, frameCandidates, frameOffer, frameMesh, frameRelay:
 			// Waiting here is what makes a flooding peer wait.
 			if err := l.o.loop.Do(ctx, func(now time.Time) { l.o.core.frame(now, l, typ, body) }); err != nil {
 				return err
@@ -213,7 +213,7 @@ func (l *Link) writeHello(r role, via sock.Path) error {
 		major: versionMajor, minor: versionMinor,
 		proof: networkProof(l.o.networkKey, r, l.exporter),
 		tag:   l.peer.mine.Tag, key: l.peer.mine.Key,
-		observed: via.Remote,
+		observed: via.Remote, caps: l.o.caps.Load(),
 	}
 	_, err := l.stream.Write(appendFrame(nil, frameHello, h.append(nil)))
 	return err

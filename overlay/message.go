@@ -21,15 +21,14 @@ import (
 //
 // The bodies are drawn in design/001-wire.md. Unknown types are skipped.
 const (
-	frameHello        = 0x01
-	frameCandidates   = 0x03
-	frameStay         = 0x04
-	frameHole         = 0x05
-	frameRegister     = 0x10
-	frameIntroduce    = 0x11
-	frameIntroduction = 0x12
-	frameReply        = 0x13
-	frameSession      = 0x20
+	frameHello      = 0x01
+	frameCandidates = 0x03
+	frameStay       = 0x04
+	frameHole       = 0x05
+	frameOffer      = 0x06
+	frameSession    = 0x20
+	frameMesh       = 0x30
+	frameRelay      = 0x31
 )
 
 // MaxBody bounds the body of a control frame (design §6: messages of at most
@@ -39,14 +38,9 @@ const MaxBody = 4096
 const (
 	frameHeader = 3
 
-	// maxTags is 16 reach secrets (one permanent, 15 of one-use tickets) for
-	// three hours each.
-	maxTags = 48
 	// maxCandidates is what an offer may name: every useful interface of a
 	// laptop and what its NATs add, and no list for a scanner.
 	maxCandidates = 8
-	// maxSealedOffer bounds an offer before it is opened.
-	maxSealedOffer = 1024
 )
 
 var errFrame = errors.New("overlay: malformed control frame")
@@ -157,114 +151,24 @@ func fixed(dst, v []byte) error {
 	return nil
 }
 
-// tag names a reach secret for one hour (identity.ReachTag).
-type tag [16]byte
-
-// introduction is the body of INTRODUCE, INTRODUCTION (with a tag) and REPLY
-// (without).
-type introduction struct {
-	request uint32
-	tag     tag
-	offer   []byte // sealed; empty in a REPLY = not here
-	// seen is where the introducer itself sees the node that speaks. Only
-	// introducers set it; it lets the other side probe there as often as a NAT
-	// may need (design §5: nobody can be made a victim by an offer).
-	seen netip.AddrPort
-}
-
-const fieldSeen = 4
-
-func (i *introduction) append(b []byte, withTag bool) []byte {
-	b = wire.AppendField(b, 1, binary.BigEndian.AppendUint32(nil, i.request))
-	n := uint8(2)
-	if withTag {
-		b = wire.AppendField(b, 2, i.tag[:])
-		n = 3
-	}
-	b = wire.AppendField(b, n, i.offer)
-	if i.seen.IsValid() {
-		b = wire.AppendField(b, fieldSeen, appendAddr(nil, i.seen))
-	}
-	return b
-}
-
-func parseIntroduction(b []byte, withTag bool) (i introduction, err error) {
-	offerField, have, want := uint8(2), 0, 2
-	if withTag {
-		offerField, want = 3, 3
-	}
-	err = wire.Fields(b, func(tag uint8, v []byte) error {
-		switch {
-		case tag == 1:
-			have++
-			if len(v) != 4 {
-				return errFrame
-			}
-			i.request = binary.BigEndian.Uint32(v)
-		case tag == 2 && withTag:
-			have++
-			return fixed(i.tag[:], v)
-		case tag == offerField:
-			have++
-			if len(v) > maxSealedOffer {
-				return errFrame
-			}
-			i.offer = v
-		case tag == fieldSeen:
-			r := wire.NewReader(v)
-			i.seen = readAddr(r)
-			return r.Done()
-		}
-		return nil
-	})
-	if err == nil && have != want {
-		err = errFrame
-	}
-	if err != nil {
-		return introduction{}, fmt.Errorf("overlay: introduction: %w", err)
-	}
-	return i, nil
-}
-
-func appendTags(b []byte, tags []tag) []byte {
-	v := make([]byte, 0, len(tags)*len(tag{}))
-	for _, t := range tags {
-		v = append(v, t[:]...)
-	}
-	return wire.AppendField(b, 1, v)
-}
-
-func parseTags(b []byte) (tags []tag, err error) {
-	err = wire.Fields(b, func(f uint8, v []byte) error {
-		if f != 1 {
-			return nil
-		}
-		if len(v)%len(tag{}) != 0 || len(v) > maxTags*len(tag{}) {
-			return errFrame
-		}
-		for r := wire.NewReader(v); r.Len() > 0; {
-			var t tag
-			r.Fixed(t[:])
-			tags = append(tags, t)
-		}
-		return nil
-	})
-	if err != nil {
-		return nil, fmt.Errorf("overlay: register: %w", err)
-	}
-	return tags, nil
-}
-
-func appendCandidates(b []byte, addrs []netip.AddrPort) []byte {
+func appendCandidates(b []byte, addrs []netip.AddrPort, by []near) []byte {
 	var v []byte
 	for _, a := range addrs {
 		v = appendAddr(v, a)
 	}
-	return wire.AppendField(b, 1, v)
+	b = wire.AppendField(b, 1, v)
+	if len(by) > 0 {
+		b = wire.AppendField(b, 2, appendNear(nil, by))
+	}
+	return b
 }
 
-func parseCandidates(b []byte) (addrs []netip.AddrPort, err error) {
+func parseCandidates(b []byte) (addrs []netip.AddrPort, by []near, err error) {
 	err = wire.Fields(b, func(f uint8, v []byte) error {
+		if f == 2 {
+			by, err = parseNear(v)
+			return err
+		}
 		if f != 1 {
 			return nil
 		}
@@ -278,9 +182,9 @@ func parseCandidates(b []byte) (addrs []netip.AddrPort, err error) {
 		return nil
 	})
 	if err != nil {
-		return nil, fmt.Errorf("overlay: candidates: %w", err)
+		return nil, nil, fmt.Errorf("overlay: candidates: %w", err)
 	}
-	return addrs, nil
+	return addrs, by, nil
 }
 
 // appendAddr appends a vec8 of IP (4 or 16 bytes) and port.

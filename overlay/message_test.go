@@ -10,6 +10,9 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/p2pos/p2pos/identity"
 )
 
 func seq(n int, from byte) []byte {
@@ -91,43 +94,17 @@ func TestFrames(t *testing.T) {
 	}
 }
 
-func TestIntroductionRoundTrip(t *testing.T) {
-	in := introduction{request: 7, tag: tag(seq(16, 1)), offer: []byte("sealed")}
-	got, err := parseIntroduction(in.append(nil, true), true)
-	if err != nil || !reflect.DeepEqual(got, in) {
-		t.Errorf("%+v, %v", got, err)
-	}
-	in.tag = tag{}
-	got, err = parseIntroduction(in.append(nil, false), false)
-	if err != nil || !reflect.DeepEqual(got, in) {
-		t.Errorf("reply: %+v, %v", got, err)
-	}
-	if _, err := parseIntroduction(in.append(nil, false), true); err == nil {
-		t.Error("question without tag accepted")
-	}
-	long := introduction{offer: make([]byte, maxSealedOffer+1)}
-	if _, err := parseIntroduction(long.append(nil, false), false); err == nil {
-		t.Error("long offer accepted")
-	}
-}
-
 func TestListsRoundTrip(t *testing.T) {
-	tags := []tag{tag(seq(16, 0)), tag(seq(16, 9))}
-	if got, err := parseTags(appendTags(nil, tags)); err != nil || !reflect.DeepEqual(got, tags) {
-		t.Errorf("%v %v", got, err)
-	}
-	if _, err := parseTags(appendTags(nil, make([]tag, maxTags+1))); err == nil {
-		t.Error("too many tags accepted")
-	}
 	addrs := []netip.AddrPort{netip.MustParseAddrPort("192.0.2.1:1"), netip.MustParseAddrPort("[2001:db8::1]:65535")}
-	if got, err := parseCandidates(appendCandidates(nil, addrs)); err != nil || !reflect.DeepEqual(got, addrs) {
-		t.Errorf("%v %v", got, err)
+	list := []near{{identity.NodeID{1}, 20 * time.Millisecond}, {identity.NodeID{2}, 0}}
+	if got, by, err := parseCandidates(appendCandidates(nil, addrs, list)); err != nil || !reflect.DeepEqual(got, addrs) || !reflect.DeepEqual(by, list) {
+		t.Errorf("%v %v %v", got, by, err)
 	}
 	many := make([]netip.AddrPort, maxCandidates+1)
 	for i := range many {
 		many[i] = addrs[0]
 	}
-	if _, err := parseCandidates(appendCandidates(nil, many)); err == nil {
+	if _, _, err := parseCandidates(appendCandidates(nil, many, nil)); err == nil {
 		t.Error("too many candidates accepted")
 	}
 }
@@ -151,11 +128,7 @@ func FuzzHello(f *testing.F) {
 }
 
 func FuzzControl(f *testing.F) {
-	in := introduction{request: 7, tag: tag(seq(16, 1)), offer: []byte("sealed")}
-	f.Add(appendFrame(nil, frameIntroduce, in.append(nil, true)))
-	f.Add(appendFrame(nil, frameReply, in.append(nil, false)))
-	f.Add(appendFrame(nil, frameRegister, appendTags(nil, []tag{{1}, {2}})))
-	f.Add(appendFrame(nil, frameCandidates, appendCandidates(nil, []netip.AddrPort{netip.MustParseAddrPort("[::1]:1")})))
+	f.Add(appendFrame(nil, frameCandidates, appendCandidates(nil, []netip.AddrPort{netip.MustParseAddrPort("[::1]:1")}, []near{{}})))
 	f.Add([]byte{frameSession, 0xff, 0xff})
 	f.Fuzz(func(t *testing.T, b []byte) {
 		typ, body, err := readFrame(bytes.NewReader(b))
@@ -166,19 +139,9 @@ func FuzzControl(f *testing.F) {
 			t.Fatal("long body")
 		}
 		switch typ {
-		case frameIntroduce, frameIntroduction:
-			if in, err := parseIntroduction(body, true); err == nil && len(in.offer) > maxSealedOffer {
-				t.Error("long offer")
-			}
-		case frameReply:
-			parseIntroduction(body, false)
-		case frameRegister:
-			if tags, err := parseTags(body); err == nil && len(tags) > maxTags {
-				t.Error("too many tags")
-			}
 		case frameCandidates:
-			addrs, err := parseCandidates(body)
-			if err == nil && len(addrs) > maxCandidates {
+			addrs, by, err := parseCandidates(body)
+			if err == nil && (len(addrs) > maxCandidates || len(by) > maxNear) {
 				t.Error("too many candidates")
 			}
 			for _, a := range addrs {

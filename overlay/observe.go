@@ -76,7 +76,16 @@ func (c *core) serve(p *Peer, l *Link) {
 func (c *core) observe(now time.Time, p *Peer) {
 	s := &p.state
 	l := p.link.Load()
-	if l == nil || s.active.Local >= len(c.o.cfg.Conns) {
+	if l == nil {
+		return
+	}
+	if s.active.Local >= len(c.o.cfg.Conns) {
+		if s.udp.IsValid() && c.kindOf(s.active) == nat.TCP {
+			// Does UDP get nothing back there, or anywhere?
+			c.serve(p, l)
+			c.obs.asker.SetPeer(s.number, l.hello.cred())
+			c.obs.class.AddPeer(now, nat.VantagePoint{Peer: s.number, Addr: s.udp})
+		}
 		return
 	}
 	c.serve(p, l)
@@ -231,6 +240,7 @@ func (c *core) tellNAT(b nat.Behaviour, evidence []string) {
 	n := NATChanged{Behaviour: b, Evidence: evidence}
 	n.PortMap, n.Evidence = c.portMap(evidence)
 	c.o.nat.Store(&n)
+	c.reclass(c.latest, b)
 	c.o.events.push(n)
 }
 

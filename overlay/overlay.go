@@ -21,9 +21,11 @@ import (
 	"github.com/quic-go/quic-go"
 
 	"github.com/p2pos/p2pos/identity"
+	"github.com/p2pos/p2pos/internal/carrier"
 	"github.com/p2pos/p2pos/internal/drive"
 	"github.com/p2pos/p2pos/internal/sock"
 	"github.com/p2pos/p2pos/nat"
+	"github.com/p2pos/p2pos/overlay/relay"
 )
 
 // Config configures an Overlay. Conns is required.
@@ -37,6 +39,17 @@ type Config struct {
 	Identity identity.ID
 	// Secrets are the reach secrets under which this node can be found.
 	Secrets []identity.Secret
+	// Device signs this device's reach records. nil = it publishes none.
+	Device *identity.Device
+	// UseTCP lets the node dial TCP where UDP gets no answer; ListenTCP takes
+	// it, "" = not. TCP tells how.
+	UseTCP    bool
+	ListenTCP string
+	TCP       carrier.Config
+	// Relay limits what this node carries for others; MayRelay refuses some of
+	// it with an error. MayRelay runs on the loop and must return at once.
+	Relay    relay.Limits
+	MayRelay func(relay.Ask) error
 	// ResetKey is the installation's stateless reset key (RFC 9000 §10.3).
 	ResetKey [32]byte
 	// Open opens one more socket of a family, bound to port (0 = any) on all
@@ -75,13 +88,21 @@ type Overlay struct {
 	once    sync.Once
 
 	arrivals arrivals
-	nat      atomic.Pointer[NATChanged]
-	asking   atomic.Bool // a STUN server's answer is waited for
+	tcp      *carrier.Listener // nil = none
 
-	testHandle [4]byte // begins the transaction ids of our own tests
-	badFrames  atomic.Uint64
-	badProbes  atomic.Uint64
-	refused    atomic.Uint64
+	// The packet path of relaying: used by socket readers as well.
+	forward *relay.Forwarder[*sock.Peer]
+	carrier *relay.Conn[*sock.Peer]
+	began   time.Time // the forwarder's clock starts here
+	nat     atomic.Pointer[NATChanged]
+	asking  atomic.Bool // a STUN server's answer is waited for
+
+	testHandle  [4]byte       // begins the transaction ids of our own tests
+	caps        atomic.Uint32 // this node's own, for HELLO
+	badFrames   atomic.Uint64
+	strayFrames atomic.Uint64 // relayed ones, from no neighbour
+	badProbes   atomic.Uint64
+	refused     atomic.Uint64
 }
 
 // New opens a node's overlay with a fresh node key and starts to accept links.
@@ -104,31 +125,53 @@ func New(cfg Config) (*Overlay, error) {
 		return nil, err
 	}
 	o.ctx, o.cancel = context.WithCancel(context.Background())
+	o.began = time.Now()
+	o.forward = relay.NewForwarder[*sock.Peer](cfg.Relay.TotalRate())
+	o.carrier = relay.NewConn[*sock.Peer]()
 	var seed [24]byte
 	rand.Read(seed[:])
 	o.core = &core{
-		o:      o,
-		rng:    mrand.New(mrand.NewPCG(binary.BigEndian.Uint64(seed[:]), binary.BigEndian.Uint64(seed[8:]))),
-		peers:  make(map[identity.NodeID]*Peer),
-		bySock: make(map[*sock.Peer]*Peer),
-		asks:   make(map[uint32]*ask),
-		intro:  newIntroducer(binary.BigEndian.Uint32(seed[16:])),
-		whys:   make(map[identity.ID]string),
-		base:   nat.NewCred(), secrets: cfg.Secrets, budget: nat.NewBudget(time.Now()),
+		o:       o,
+		rng:     mrand.New(mrand.NewPCG(binary.BigEndian.Uint64(seed[:]), binary.BigEndian.Uint64(seed[8:]))),
+		peers:   make(map[identity.NodeID]*Peer),
+		bySock:  make(map[*sock.Peer]*Peer),
+		tcp:     make(map[int]netip.AddrPort),
+		secrets: cfg.Secrets, budget: nat.NewBudget(time.Now()),
+	}
+	o.core.mesh = newMeshing(o, time.Now())
+	o.core.meets.book = nat.NewAppointments()
+	o.core.relays = newRelaying(o.core)
+	if o.core.records, err = newRecording(o, o.core.rng); err != nil {
+		return nil, err
 	}
 	o.core.obs = newObserver(o.core.rng, cfg.Open != nil)
 	o.testHandle = o.core.obs.asker.Handle()
-	o.core.retag(time.Now())
+	o.core.latest = time.Now()
+	if err := o.core.setReach(o.core.latest); err != nil {
+		return nil, err
+	}
 	o.loop = drive.New(o.core, o.core.drain)
 	o.sock = sock.Open(sock.Config{
 		Conns: cfg.Conns,
 		STUN:  o.stun,
 		Media: func(_ sock.Path, b []byte) bool { return cfg.Media != nil && cfg.Media(b) },
+		Relay: func(path sock.Path, b []byte) {
+			if from := o.sock.PeerOn(path); from != nil {
+				o.relayFrame(from, b)
+			} else {
+				o.strayFrames.Add(1)
+			}
+		},
 		Down: func(local int, err error) {
 			o.log.Warn("socket gone", "local", local, "err", err)
 			o.loop.Do(o.ctx, func(now time.Time) { o.core.socketDown(now, local) })
 		},
 	})
+	if o.core.relays.local, err = o.sock.Add(o.carrier); err != nil {
+		o.loop.Close()
+		o.sock.Close()
+		return nil, fmt.Errorf("overlay: %w", err)
+	}
 	o.loop.Do(o.ctx, func(now time.Time) {
 		o.core.tellHosts(now)
 		o.core.openSecond()
@@ -149,8 +192,17 @@ func New(cfg Config) (*Overlay, error) {
 		return nil, fmt.Errorf("overlay: listen: %w", err)
 	}
 	o.tasks.run(o.accept)
+	if cfg.ListenTCP != "" {
+		if o.tcp, err = carrier.Listen(cfg.TCP, cfg.ListenTCP); err != nil {
+			o.Close()
+			return nil, fmt.Errorf("overlay: %w", err)
+		}
+		o.tasks.run(o.listenTCP)
+	}
 	return o, nil
 }
+
+func (o *Overlay) sinceStart() time.Duration { return time.Since(o.began) }
 
 // Node returns this node's ID. It is new at each start.
 func (o *Overlay) Node() identity.NodeID { return o.self }
@@ -276,6 +328,12 @@ func (o *Overlay) Status(ctx context.Context) (s Status, err error) {
 	s.Dropped = o.sock.Dropped()
 	s.BytesIn, s.BytesOut = o.sock.Traffic()
 	s.Dropped["probe"] = o.badProbes.Load()
+	s.Dropped["relay"] += o.strayFrames.Load()
+	for _, m := range []map[string]uint64{o.forward.Dropped(), o.carrier.Dropped()} {
+		for _, n := range m {
+			s.Dropped["relay"] += n
+		}
+	}
 	s.Dropped["frame"] = o.badFrames.Load()
 	s.Dropped["link"] = o.refused.Load()
 	err = o.loop.Do(ctx, func(time.Time) {
@@ -335,10 +393,22 @@ func (o *Overlay) Close() error {
 		o.cancel()
 		o.events.close()
 		o.ln.Close()
+		if o.tcp != nil {
+			o.tcp.Close()
+		}
 		o.tr.Close()
 		o.sock.Close()
 		o.tasks.close()
 		o.loop.Close()
 	})
 	return nil
+}
+
+// Meet holds a peer for a node, by its key, without a link: what is sent to it
+// goes over the route, with an offer to punch. release lets it go.
+func (o *Overlay) Meet(ctx context.Context, key ed25519.PublicKey) (p *Peer, release func(), err error) {
+	if p, err = o.reserve(ctx, identity.NodeIDOf(key), key, nil); err != nil {
+		return nil, nil, err
+	}
+	return p, func() { o.release(p) }, nil
 }

@@ -4,6 +4,7 @@ package overlay
 
 import (
 	"crypto/ed25519"
+	"errors"
 	"net/netip"
 	"sync/atomic"
 	"time"
@@ -11,6 +12,7 @@ import (
 	"github.com/p2pos/p2pos/identity"
 	"github.com/p2pos/p2pos/internal/sock"
 	"github.com/p2pos/p2pos/nat"
+	"github.com/p2pos/p2pos/overlay/mesh"
 )
 
 // A Peer is a node that this one has, or is about to have, a link with. It
@@ -41,7 +43,7 @@ type peerState struct {
 	punch     punching
 	renewal   renewal
 	outsideOf netip.AddrPort // the peer's, as it told in its offer
-	asked     []*ask         // who waits for a link to this peer
+	why       string         // no direct path is to be expected; "" = nothing known
 	number    nat.Peer       // the observer's; 0 = it does not know this peer
 	media     bool
 	shared    bool          // it was told our addresses: a session peer
@@ -50,7 +52,42 @@ type peerState struct {
 	down      time.Time     // since when no path is known to work
 	lost      bool          // one did before
 	attested  []attestation // what introducers say
-	outside   [2]outside    // what this peer sees us at, for each address family
+
+	// Of the mesh, and of messages over the route while no link stands.
+	via         identity.NodeID // who introduced it
+	wanted      bool            // this node asked for the link: it dials
+	anchor      bool            // a contact's device
+	meshed      bool            // the mesh knows of the link
+	route       mesh.Route      // its last message came on
+	routeUntil  time.Time
+	routeSecret []byte // opens the lock of that message; nil once shown
+	routePlace  []byte
+
+	// Of relays.
+	relayed    bool // as the mesh knows it
+	carrier    mesh.ID
+	relay      bool      // it may relay for us, and we for it
+	relayFails int       // how often it was asked in vain
+	opener     bool      // this side asks for the call's relays
+	offer      nat.Offer // the peer's latest
+	byRoute    bool      // it was met over the route
+	vouched    bool      // relays have said where it is
+	near       []near    // the peer's own neighbours
+	warmAt     time.Time // not before then again
+	coolAt     time.Time // the relays of a call that is over are given back then
+	againAt    time.Time // the next attempt at a direct path
+	againWait  time.Duration
+
+	// Of TCP.
+	tcp   []netip.AddrPort // where the peer takes it
+	tcpAt time.Time        // not before then again
+	udp   netip.AddrPort   // where UDP was tried before TCP; zero = never
+
+	// Of appointments.
+	behaviour   nat.Behaviour // of its NATs, as it told in an offer
+	memory      [32]byte      // under which it is remembered; zero = not yet
+	appointment *appointment  // not nil: a peer without a name
+	outside     [2]outside    // what this peer sees us at, for each address family
 }
 
 type outside struct {
@@ -63,13 +100,17 @@ type PathInfo struct {
 	Kind   nat.Kind
 	Local  netip.AddrPort
 	Remote netip.AddrPort
-	RTT    time.Duration // smoothed; 0 = not measured yet
-	Up     bool          // false: no path answers at the moment
-	Reason string        // why it is not direct; "" when it is
+	RTT    time.Duration     // smoothed; 0 = not measured yet
+	Up     bool              // false: no path answers at the moment
+	Vias   []identity.NodeID // the relays in use, the one that leads first
+	Reason string            // why it is not direct; "" when it is
 }
 
 // Node returns the peer's node ID.
 func (p *Peer) Node() identity.NodeID { return p.node }
+
+// Key returns the peer's node key.
+func (p *Peer) Key() ed25519.PublicKey { return p.key }
 
 // Link returns the link in use, or nil.
 func (p *Peer) Link() *Link { return p.link.Load() }
@@ -91,14 +132,16 @@ func (p *Peer) Age() time.Duration {
 	return 0
 }
 
-// Send queues a session message on the peer's link. It never blocks. Errors:
-// ErrDown, ErrCongested.
+// Send queues a session message on the peer's link; without one it is sent
+// over the route, where it may be lost. It never blocks. Error: ErrCongested.
 func (p *Peer) Send(body []byte) error {
-	l := p.link.Load()
-	if l == nil {
-		return ErrDown
+	if l := p.link.Load(); l != nil {
+		if err := l.Send(body); !errors.Is(err, ErrDown) {
+			return err
+		}
 	}
-	return l.Send(body)
+	p.o.loop.Post(func(now time.Time) { p.o.core.routed(now, p, body) })
+	return nil
 }
 
 // SendMedia sends one protected media packet on the best path, and on the

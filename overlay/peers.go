@@ -19,9 +19,12 @@ import (
 // it; where the node is known already, sp becomes an alias of what it has.
 func (c *core) reserve(node identity.NodeID, key ed25519.PublicKey, sp *sock.Peer, mine nat.Cred) (*Peer, error) {
 	p := c.peers[node]
+	heir := noSocket
 	if old := c.bySock[sp]; old != nil && old != p {
-		// Another node answers from where one was: it was started anew. Its
-		// address is its own to keep, the old key is gone for good.
+		// Another node answers from where one was: it was started anew, or
+		// keeps an appointment. Its address is its own to keep, the old key
+		// is gone for good.
+		heir = c.bequeath(old)
 		c.evict(old)
 	}
 	if p == nil {
@@ -43,6 +46,9 @@ func (c *core) reserve(node identity.NodeID, key ed25519.PublicKey, sp *sock.Pee
 		c.bySock[sp] = p
 		c.order = append(c.order, p)
 		c.o.tags.Store(p.mine.Tag, p)
+		if heir != noSocket {
+			p.state.punch.sockets = append(p.state.punch.sockets, heir)
+		}
 	} else if sp != nil && sp != p.sock {
 		sp.Confirm(p.sock)
 	}
@@ -70,22 +76,19 @@ func (c *core) release(p *Peer) {
 
 // drop forgets a peer without link.
 func (c *core) drop(p *Peer) {
-	if p.state.punch.tried && len(p.state.asked) > 0 {
-		c.unlikely(p, p.state.punch.reason())
-	}
-	for _, a := range p.state.asked {
-		a.done(nil)
-	}
-	p.state.asked = nil
 	c.o.tags.Delete(p.mine.Tag)
 	if p.state.paths != nil {
 		c.o.handles.Delete(p.state.paths.Handle())
 	}
 	c.unobserve(time.Time{}, p)
+	c.missed(p)
+	c.unrelay(c.latest, p, true)
+	if p.state.appointment != nil {
+		c.meets.open--
+	}
 	c.endPunch(p)
 	delete(c.peers, p.node)
 	c.order = slices.DeleteFunc(c.order, func(q *Peer) bool { return q == p })
-	c.intro.forget(p.node)
 	if c.bySock[p.sock] == p {
 		delete(c.bySock, p.sock)
 		p.sock.Close()
@@ -100,6 +103,8 @@ func (c *core) evict(p *Peer) {
 	p.link.Store(nil)
 	if p.state.linked {
 		p.state.linked = false
+		c.unmesh(c.latest, p)
+		c.relayUp(c.latest, p)
 		c.o.events.push(PeerDown{p, true})
 	}
 	c.drop(p)
@@ -171,17 +176,16 @@ func (c *core) adopt(now time.Time, l *Link, via sock.Path) {
 	} else {
 		c.o.events.push(PeerRelinked{p})
 	}
-	c.register(p)
-	for _, a := range s.asked {
-		a.done(p)
-	}
-	s.asked = nil
+	c.enmesh(now, p)
+	c.relayUp(now, p)
 }
 
 // openPaths begins to look after the ways to a peer.
 func (c *core) openPaths(now time.Time, p *Peer, theirs nat.Cred) {
 	s := &p.state
-	s.paths = nat.NewPaths(p.mine, theirs, c.rng, nat.Options{Keepalive: nat.KeepaliveOf(c.obs.class.Behaviour()), Budget: c.budget})
+	s.paths = nat.NewPaths(p.mine, theirs, c.rng, nat.Options{
+		Keepalive: nat.KeepaliveOf(c.obs.class.Behaviour()), Budget: c.budget, Kind: c.kindOf,
+	})
 	s.paths.SetMedia(now, s.media)
 	c.o.handles.Store(s.paths.Handle(), p)
 }
@@ -218,7 +222,6 @@ func (c *core) lost(now time.Time, l *Link, bye bool) {
 	}
 	if n := len(s.links); n > 0 {
 		p.link.Store(s.links[n-1])
-		c.register(p)
 		return
 	}
 	p.link.Store(nil)
@@ -231,9 +234,11 @@ func (c *core) lost(now time.Time, l *Link, bye bool) {
 			s.redialAt = now.Add(redialSecond)
 		}
 	}
-	s.linked = false
+	s.linked, s.wanted = false, false
+	defer c.seek(now, false)
+	c.relayUp(now, p)
 	c.unobserve(now, p)
-	c.intro.forget(p.node)
+	c.unmesh(now, p)
 	c.o.events.push(PeerDown{p, bye})
 	if s.refs <= 0 {
 		c.drop(p)
@@ -260,36 +265,20 @@ func (c *core) frame(now time.Time, l *Link, typ byte, body []byte) {
 		}
 	case frameHole:
 		err = c.holeAsked(now, l, body)
-	case frameRegister:
-		var tags []tag
-		if tags, err = parseTags(body); err == nil {
-			c.intro.register(now, from, tags)
+	case frameOffer:
+		err = c.reoffered(now, l.peer, body)
+	case frameRelay:
+		if !c.relays.server.Receive(now, from, body) {
+			c.relays.client.Receive(now, from, body)
 		}
-	case frameIntroduce:
-		var in introduction
-		if in, err = parseIntroduction(body, true); err == nil {
-			c.send(c.intro.introduce(now, from, seen(l.peer), in)...)
-		}
-	case frameIntroduction:
-		var in introduction
-		if in, err = parseIntroduction(body, true); err == nil {
-			c.introduced(now, l, in)
-		}
-	case frameReply:
-		var in introduction
-		if in, err = parseIntroduction(body, false); err == nil {
-			if a := c.asks[in.request]; a != nil && a.awaits(from) {
-				c.answered(now, l, a, in)
-			} else if out, ok := c.intro.reply(from, seen(l.peer), in); ok {
-				c.send(out)
-			}
-		}
+	case frameMesh:
+		err = c.mesh.m.Receive(now, from, body)
 	case frameCandidates:
-		if s := &l.peer.state; s.paths != nil && s.refs > 0 {
-			addrs, perr := parseCandidates(body)
-			if err = perr; err == nil {
-				c.addCandidates(now, l.peer, addrs)
-			}
+		addrs, by, perr := parseCandidates(body)
+		err = perr
+		if s := &l.peer.state; err == nil && s.paths != nil && s.refs > 0 {
+			s.near = by
+			c.addCandidates(now, l.peer, addrs)
 		}
 	}
 	if err != nil {
@@ -307,6 +296,13 @@ func seen(p *Peer) netip.AddrPort {
 	return netip.AddrPort{}
 }
 
+// toSend is a frame for a linked node.
+type toSend struct {
+	to   identity.NodeID
+	typ  byte
+	body []byte
+}
+
 func (c *core) send(out ...toSend) {
 	for _, t := range out {
 		p := c.peers[t.to]
@@ -321,43 +317,12 @@ func (c *core) send(out ...toSend) {
 	}
 }
 
-// register tells one neighbour under which tags to find this node.
-func (c *core) register(p *Peer) {
-	l := p.link.Load()
-	if l == nil || len(c.mytags) == 0 {
-		return
-	}
-	tags := make([]tag, 0, len(c.mytags))
-	for t := range c.mytags {
-		tags = append(tags, t)
-	}
-	slices.SortFunc(tags, func(a, b tag) int { return bytes.Compare(a[:], b[:]) })
-	if err := l.send(frameRegister, appendTags(nil, tags)); err != nil {
-		c.o.log.Debug("not registered", "peer", p.node, "err", err)
-	}
-}
-
-// retag makes the tags of this hour and its neighbours, so that clocks may
-// differ by an hour, and tells everybody.
-func (c *core) retag(now time.Time) {
-	c.hour = identity.Hour(now)
-	c.mytags = make(map[tag]identity.Secret)
-	for _, s := range c.secrets {
-		for h := c.hour - 1; h <= c.hour+1; h++ {
-			c.mytags[identity.ReachTag(s, c.o.cfg.Identity, h)] = s
-		}
-	}
-	for _, p := range c.order {
-		c.register(p)
-	}
-}
-
 func (c *core) share(p *Peer) {
 	l := p.link.Load()
 	if l == nil {
 		return
 	}
-	if err := l.send(frameCandidates, appendCandidates(nil, c.addresses())); err != nil {
+	if err := l.send(frameCandidates, appendCandidates(nil, c.addresses(), c.vicinity())); err != nil {
 		c.o.log.Debug("candidates not sent", "peer", p.node, "err", err)
 	}
 	p.state.shared = true

@@ -31,7 +31,7 @@ type punching struct {
 // probing the candidates alone (which always happens too) won't do.
 func (c *core) startPunch(now time.Time, p *Peer, theirs nat.Offer) {
 	s := &p.state
-	if s.linked || s.punch.run != nil || !theirs.Outside.IsValid() {
+	if c.direct(p) || s.punch.run != nil || !theirs.Outside.IsValid() {
 		return
 	}
 	mine := c.obs.class.Behaviour()
@@ -63,7 +63,7 @@ func (c *core) startPunch(now time.Time, p *Peer, theirs nat.Offer) {
 	c.o.log.Debug("plan", "peer", p.node, "mine", mine.Mapping, "theirs", theirs.Behaviour.Mapping,
 		"method", plan.Method, "role", plan.Role, "reason", plan.Reason)
 	if plan.Reason != "" {
-		c.unlikely(p, plan.Reason)
+		s.why = plan.Reason
 	}
 	if len(plan.Steps) == 0 {
 		return
@@ -71,6 +71,8 @@ func (c *core) startPunch(now time.Time, p *Peer, theirs nat.Offer) {
 	trust := nat.Stranger
 	if c.attestedHost(p, theirs.Outside.Addr()) {
 		trust = nat.Attested
+	} else if s.byRoute {
+		return // relays are about to vouch for the address; see vouched
 	}
 	s.punch.run = nat.NewPuncher(now, nat.PunchConfig{
 		Mine: p.mine, Theirs: theirs.Cred, Plan: plan, Local: paths[0].Local,
@@ -258,6 +260,13 @@ func (c *core) unused(p *Peer, local int) {
 	c.closeExtra(p, local)
 }
 
+// settlePunch ends a punch that a direct path has made needless.
+func (c *core) settlePunch(now time.Time, p *Peer) {
+	if run := p.state.punch.run; run != nil && c.direct(p) && run.Status().Hits == 0 {
+		run.Stop(now) // else it ends by itself, with its spare holes
+	}
+}
+
 // endPunch closes everything of a peer that is dropped.
 func (c *core) endPunch(p *Peer) {
 	k := &p.state.punch
@@ -302,5 +311,5 @@ func (c *core) attestedHost(p *Peer, host netip.Addr) bool {
 			by = append(by, a.by)
 		}
 	}
-	return len(by) >= 2 || len(by) == 1 && len(c.order) <= fewPeers
+	return len(by) >= 2 || len(by) == 1 && c.few()
 }

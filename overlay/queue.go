@@ -25,7 +25,8 @@ type PeerDown struct {
 	Bye  bool
 }
 
-// Message is a session message that came on a link.
+// Message is a session message that came on a link, or over the route (Link =
+// nil) from a node that has signed it.
 type Message struct {
 	Peer *Peer
 	Link *Link
@@ -39,6 +40,10 @@ type PathChanged struct {
 	Replay bool // the old path died: what was sent last may be lost
 }
 
+// Unrouted says that a message over the route did not reach a node.
+type Unrouted struct{ Peer *Peer }
+
+func (Unrouted) event()     {}
 func (PeerUp) event()       {}
 func (PeerRelinked) event() {}
 func (PeerDown) event()     {}
@@ -51,6 +56,7 @@ func (PathChanged) event()  {}
 type queue struct {
 	mu     sync.Mutex // guards what follows
 	items  []Event
+	routed int // messages that came over the route
 	closed bool
 	ready  chan struct{} // capacity 1: something may be there
 }
@@ -64,6 +70,23 @@ func (q *queue) push(e Event) {
 	}
 	q.mu.Unlock()
 	q.wake()
+}
+
+// maxRouted messages from the route wait for the session layer: calls from
+// everybody one knows, and no more.
+const maxRouted = 64
+
+// pushRouted takes a message from the route, if there is room.
+func (q *queue) pushRouted(m Message) bool {
+	q.mu.Lock()
+	if q.routed >= maxRouted {
+		q.mu.Unlock()
+		return false
+	}
+	q.routed++
+	q.mu.Unlock()
+	q.push(m)
+	return true
 }
 
 func (q *queue) put(e Event) {
@@ -105,8 +128,11 @@ func (q *queue) next(ctx context.Context) (Event, error) {
 		if len(q.items) > 0 {
 			e := q.items[0]
 			q.items = q.items[1:]
+			if m, ok := e.(Message); ok && m.Link == nil {
+				q.routed--
+			}
 			q.mu.Unlock()
-			if m, ok := e.(Message); ok {
+			if m, ok := e.(Message); ok && m.Link != nil {
 				<-m.Link.unread
 			}
 			return e, nil

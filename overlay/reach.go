@@ -3,15 +3,32 @@
 package overlay
 
 import (
+	"cmp"
 	"context"
+	"net/netip"
+	"slices"
 	"sync"
 	"time"
+
+	"github.com/p2pos/p2pos/identity"
+	"github.com/p2pos/p2pos/overlay/directory"
 )
 
-// Reach looks for the nodes of a target, by its addresses and through every
-// neighbour and named introducer at once. It sends each node that a link was
-// made to, and closes the channel when every way was tried or ctx ends.
-// Whether a node really is the target's only the session can tell.
+// Target is what a ticket says about the way to somebody.
+type Target struct {
+	ID          identity.ID
+	Secret      identity.Secret
+	Addrs       []netip.AddrPort // the node itself, perhaps
+	Introducers []netip.AddrPort // nodes that had a link to it: a way into its network
+}
+
+// maxFound nodes may claim to be one person's: five devices (design §6) and one
+// liar for each.
+const maxFound = 10
+
+// Reach dials the addresses in a ticket. It sends each node that a link was
+// made to, and closes the channel when all were tried or ctx ends. Whether a
+// node really is the target's only the session can tell.
 func (o *Overlay) Reach(ctx context.Context, t Target) <-chan *Peer {
 	out := make(chan *Peer, maxFound+len(t.Addrs))
 	if !o.tasks.run(func() { o.reach(ctx, t, out) }) {
@@ -22,7 +39,7 @@ func (o *Overlay) Reach(ctx context.Context, t Target) <-chan *Peer {
 
 func (o *Overlay) reach(ctx context.Context, t Target, out chan<- *Peer) {
 	defer close(out)
-	ctx, cancel := context.WithTimeout(ctx, askLife+dialTime)
+	ctx, cancel := context.WithTimeout(ctx, dialTime)
 	defer cancel()
 	stop := context.AfterFunc(o.ctx, cancel)
 	defer stop()
@@ -35,60 +52,55 @@ func (o *Overlay) reach(ctx context.Context, t Target, out chan<- *Peer) {
 			}
 		})
 	}
-	wg.Go(func() { o.ask(ctx, t, nil, out) })
+	if o.Linked() {
+		return
+	}
 	for _, a := range t.Introducers {
 		wg.Go(func() {
-			if p, err := o.Dial(ctx, a); err == nil {
-				o.ask(ctx, t, p, out)
+			if _, err := o.Dial(ctx, a); err != nil {
+				o.log.Debug("introducer not reached", "addr", a, "err", err)
 			}
 		})
 	}
 }
 
-// ask puts the question to one neighbour, or to all (via = nil), and waits for
-// what comes of it. When nobody knows the target it asks again: the target may
-// have joined a moment ago, or be changing its network.
-func (o *Overlay) ask(ctx context.Context, t Target, via *Peer, out chan<- *Peer) {
-	for wait := askAgain; !o.askOnce(ctx, t, via, out) && wait <= askAgainMost; wait *= 2 {
-		select {
-		case <-time.After(wait):
-		case <-ctx.Done():
+// Locate looks a person's devices up in their reach records. It sends each
+// place as it is found, and closes the channel when there are no more, or ctx
+// ends. What it says is signed by the person's identity for this hour.
+func (o *Overlay) Locate(ctx context.Context, id identity.ID, secret identity.Secret) <-chan Place {
+	l := &lookup{found: make(chan Place, 2*maxFound)}
+	var err error
+	e := o.loop.Do(ctx, func(now time.Time) {
+		if len(o.core.records.lookups) >= maxLookups {
+			err = ErrCongested
 			return
 		}
+		if l.m, err = directory.NewLookup(now, id, secret); err == nil {
+			o.core.records.lookups = append(o.core.records.lookups, l)
+			l.m.Advance(now)
+		}
+	})
+	if e != nil || err != nil {
+		o.log.Debug("no lookup", "err", cmp.Or(e, err))
+		close(l.found)
+		return l.found
+	}
+	context.AfterFunc(ctx, func() {
+		o.loop.Do(o.ctx, func(time.Time) { o.core.abandon(l) })
+	})
+	return l.found
+}
+
+// abandon ends a lookup whose asker has gone.
+func (c *core) abandon(l *lookup) {
+	if i := slices.Index(c.records.lookups, l); i >= 0 {
+		c.records.lookups = slices.Delete(c.records.lookups, i, i+1)
+		close(l.found)
 	}
 }
 
-const (
-	askAgain     = 250 * time.Millisecond
-	askAgainMost = time.Second
-)
-
-// askOnce reports whether any node was found, or nobody is there to be asked.
-func (o *Overlay) askOnce(ctx context.Context, t Target, via *Peer, out chan<- *Peer) (any bool) {
-	found := make(chan *Peer, maxFound)
-	var id uint32
-	err := o.loop.Do(ctx, func(now time.Time) { id = o.core.ask(now, t, via, found) })
-	if err != nil || id == 0 {
-		return true
-	}
-	defer o.loop.Do(context.Background(), func(time.Time) { delete(o.core.asks, id) })
-	timeout := time.NewTimer(askLife)
-	defer timeout.Stop()
-	for {
-		select {
-		case p, ok := <-found:
-			if !ok {
-				return any
-			}
-			any = true
-			select {
-			case out <- p:
-			default: // the asker has had maxFound already
-			}
-		case <-timeout.C:
-			return true
-		case <-ctx.Done():
-			return true
-		}
-	}
+// Linked reports whether any link stands.
+func (o *Overlay) Linked() (yes bool) {
+	o.loop.Do(o.ctx, func(time.Time) { yes = o.core.linked() > 0 })
+	return yes
 }

@@ -5,7 +5,6 @@ package session
 import (
 	"context"
 	"errors"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -30,8 +29,11 @@ type NATFound struct{ overlay.NATChanged }
 
 // What happens to calls. CallEnded comes once for each, last.
 type (
-	CallIncoming struct{ Call *Call }
-	CallRinging  struct {
+	CallIncoming struct {
+		Call  *Call
+		Reach identity.Secret // of the caller, to call back; zero = not told
+	}
+	CallRinging struct {
 		Call *Call
 		RTT  time.Duration // INVITE sent to RINGING received
 	}
@@ -229,10 +231,15 @@ func (h *Hub) drain(now time.Time) {
 	for {
 		o, ok := h.m.Poll()
 		if !ok {
+			h.sweep(now)
 			return
 		}
 		if r := h.peers[o.To.Node]; r != nil {
-			if err := r.ov.Send(o.Body); err != nil {
+			body := o.Body
+			if IsInvite(body) && r.secret != (identity.Secret{}) {
+				body = NewRing(now, o.To.Identity, r.secret, h.ov.Node(), o.To.Node, body)
+			}
+			if err := r.ov.Send(body); err != nil {
 				h.log.Debug("session message not sent", "peer", o.To.Identity, "err", err)
 			}
 		}
@@ -248,10 +255,9 @@ func (h *Hub) handle(now time.Time, e Event) {
 		}
 		c := h.newCall(e.ID, e.Peer, e.Name, true, r.ov)
 		h.calls[e.ID] = c
-		h.emit(CallIncoming{c})
+		h.emit(CallIncoming{c, e.Reach})
 	case Ringing:
-		if c := h.calls[e.ID]; c != nil && c.ringing != nil && !c.ringing.heard {
-			c.ringing.heard = true
+		if c := h.calls[e.ID]; c != nil && c.ringing != nil && c.ringing.ring() {
 			h.emit(CallRinging{c, now.Sub(c.started)})
 		}
 	case Answered:
@@ -262,7 +268,7 @@ func (h *Hub) handle(now time.Time, e Event) {
 		if c := h.calls[e.Old]; c != nil {
 			delete(h.calls, e.Old)
 			if c.ringing != nil {
-				c.ringing.legs = slices.DeleteFunc(c.ringing.legs, func(id CallID) bool { return id == e.Old })
+				c.ringing.remove(e.Old)
 			}
 			c.mu.Lock()
 			c.id = e.New
@@ -301,7 +307,7 @@ func (h *Hub) talk(now time.Time, c *Call, e Answered) {
 	}
 	c.leg = e.ID
 	if k := c.ringing; k != nil {
-		k.legs = slices.DeleteFunc(k.legs, func(id CallID) bool { return id == e.ID })
+		k.remove(e.ID)
 		h.quit(now, c, Elsewhere)
 		c.ringing = nil
 		h.placing = without(h.placing, c)

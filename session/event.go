@@ -31,6 +31,9 @@ type Incoming struct {
 	ID   CallID
 	Peer Peer
 	Name string
+	// Reach is the caller's reach secret: it may be called back. Zero when it
+	// was not told.
+	Reach identity.Secret
 }
 
 // Ringing reports that an own call rings at the other side.

@@ -43,7 +43,9 @@ type Hub struct {
 	rng       *mrand.Rand
 	peers     map[identity.NodeID]*remote
 	calls     map[CallID]*Call
-	placing   []*Call                     // own ones without an answer
+	placing   []*Call   // own ones without an answer
+	lobby     []*remote // met, and without a link
+	places    map[identity.ID][]place
 	asked     map[identity.NodeID]*asking // proofs that were accepted, to show again
 	screening map[Peer]bool               // whose INVITE the application is asked about
 	ssrcs     SSRCs[*flow]
@@ -69,6 +71,7 @@ func NewHub(cfg Config) *Hub {
 		calls:     make(map[CallID]*Call),
 		asked:     make(map[identity.NodeID]*asking),
 		screening: make(map[Peer]bool),
+		places:    make(map[identity.ID][]place),
 		events:    make(chan HubEvent, eventRoom),
 	}
 	if h.log == nil {
@@ -109,6 +112,8 @@ func (h *Hub) listen() {
 			h.loop.Do(h.ctx, func(now time.Time) { h.gone(now, e.Peer, e.Bye) })
 		case overlay.PathChanged:
 			h.loop.Do(h.ctx, func(time.Time) { h.moved(e) })
+		case overlay.Unrouted:
+			h.loop.Do(h.ctx, func(now time.Time) { h.unrouted(now, e.Peer) })
 		case overlay.Message:
 			h.loop.Do(h.ctx, func(now time.Time) { h.receive(now, e) })
 		}
@@ -152,6 +157,17 @@ func (h *Hub) Next(ctx context.Context) (HubEvent, error) {
 // Dropped counts what was refused, by reason.
 func (h *Hub) Dropped() map[string]uint64 {
 	return map[string]uint64{"session": h.badMsgs.Load(), "ssrc": h.ssrcs.Dropped()}
+}
+
+// wakeAfter has the loop look at everything after a while.
+func (h *Hub) wakeAfter(d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		h.loop.Do(h.ctx, func(time.Time) {}) // draining is what looks
+	case <-h.ctx.Done():
+	}
 }
 
 // spawn runs f on a goroutine that Close waits for.

@@ -8,7 +8,7 @@ package session
 //	 1 call id(16)          2 caller certificate(≤ 256)   3 callee identity(32)   4 callee device key(32)
 //	 5 caller node ID(32)   6 callee node ID(32)          7 expires(8, Unix seconds)
 //	 8 H(nonce)(32)         9 hybrid KEM key(1,216)      10 offer(≤ 512)
-//	11 caller name(≤ 64)   12 signal secret(32)
+//	11 caller name(≤ 64)   12 signal secret(32)          13 caller's reach secret(16, optional)
 //
 // The signature names both ends of the link and the callee's device, so an
 // INVITE that is opened and sealed again for someone else, or carried to
@@ -52,7 +52,8 @@ type invite struct {
 	offer   Offer
 	name    string
 	secret  [32]byte
-	hash    [32]byte // of H(nonce): reserved for the safety words
+	reach   identity.Secret // the caller's own; zero = not told
+	hash    [32]byte        // of H(nonce): reserved for the safety words
 	sealed  []byte
 }
 
@@ -94,6 +95,8 @@ func newInvite(now time.Time, self *identity.Device, node identity.NodeID, name 
 	b = wire.AppendField(b, 10, appendOffer(nil, offer))
 	b = wire.AppendField(b, 11, []byte(cleanName(name)))
 	b = wire.AppendField(b, 12, inv.secret[:])
+	reach := self.Reach() // whoever I call may call me back
+	b = wire.AppendField(b, 13, reach[:])
 	b = append(b, identity.Sign(self.Key(), contextInvite, b)...)
 
 	inv.sealed, err = identity.Seal(callee.Sealing, []byte(contextInvite), b)
@@ -182,6 +185,11 @@ func parseInvite(plain []byte, now time.Time) (inv *invite, to address, signed, 
 			inv.name, ok = cleanName(string(v)), len(v) <= maxName
 		case 12:
 			ok = fill(inv.secret[:], v)
+		case 13:
+			if !fill(inv.reach[:], v) {
+				return wire.ErrField
+			}
+			return nil
 		default:
 			return nil
 		}

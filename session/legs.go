@@ -17,10 +17,31 @@ import (
 
 // ringing is what the loop knows of an own call before its answer.
 type ringing struct {
-	legs      []CallID
+	legs      []leg
 	searching bool // more devices may be found
 	verdict   Ended
-	heard     bool // one of them rings
+	heard     chan struct{} // closed when one of them rings
+}
+
+// leg is one call of the Machine.
+type leg struct {
+	id CallID
+	ov *overlay.Peer
+}
+
+func (r *ringing) remove(id CallID) {
+	r.legs = slices.DeleteFunc(r.legs, func(l leg) bool { return l.id == id })
+}
+
+// ring notes that a device rings, and reports whether it is the first.
+func (r *ringing) ring() bool {
+	select {
+	case <-r.heard:
+		return false
+	default:
+		close(r.heard)
+		return true
+	}
 }
 
 // Place calls somebody. It returns once the first INVITE is on its way; the
@@ -28,8 +49,9 @@ type ringing struct {
 // ErrUnknownPeer (no ticket and no session), overlay.ErrUnreachable,
 // ErrBusy (a call of our own is up), ctx's, net.ErrClosed.
 func (h *Hub) Place(ctx context.Context, t overlay.Target) (*Call, error) {
-	search, stop := context.WithCancel(h.ctx)
-	found, err := h.seek(search, t)
+	search, stop := context.WithTimeout(h.ctx, searchTime)
+	heard := make(chan struct{})
+	found, err := h.seek(search, t, heard)
 	if err != nil {
 		stop()
 		return nil, err
@@ -41,7 +63,7 @@ func (h *Hub) Place(ctx context.Context, t overlay.Target) (*Call, error) {
 				stop()
 				return nil, h.closedOr(overlay.ErrUnreachable)
 			}
-			c, err := h.placeFirst(ctx, p)
+			c, err := h.placeFirst(ctx, p, heard)
 			if errors.Is(err, overlay.ErrDown) {
 				continue // gone again; there may be others
 			}
@@ -60,7 +82,7 @@ func (h *Hub) Place(ctx context.Context, t overlay.Target) (*Call, error) {
 	}
 }
 
-func (h *Hub) placeFirst(ctx context.Context, p Peer) (c *Call, err error) {
+func (h *Hub) placeFirst(ctx context.Context, p Peer, heard chan struct{}) (c *Call, err error) {
 	e := h.loop.Do(ctx, func(now time.Time) {
 		var id CallID
 		if id, err = h.dial(now, p); err != nil {
@@ -69,8 +91,9 @@ func (h *Hub) placeFirst(ctx context.Context, p Peer) (c *Call, err error) {
 		if c = h.calls[id]; c != nil {
 			return // they were calling us: that call is answered now
 		}
-		c = h.newCall(id, p, "", false, h.peers[p.Node].ov)
-		c.ringing = &ringing{legs: []CallID{id}, searching: true}
+		ov := h.peers[p.Node].ov
+		c = h.newCall(id, p, "", false, ov)
+		c.ringing = &ringing{legs: []leg{{id, ov}}, searching: true, heard: heard}
 		h.calls[id] = c
 		h.placing = append(h.placing, c)
 		c.early = true
@@ -120,7 +143,7 @@ func (h *Hub) addLeg(now time.Time, c *Call, p Peer) {
 	if err != nil || h.calls[id] != nil {
 		return // rung already, or more devices than one person has
 	}
-	c.ringing.legs = append(c.ringing.legs, id)
+	c.ringing.legs = append(c.ringing.legs, leg{id, h.peers[p.Node].ov})
 	h.calls[id] = c
 }
 
@@ -139,7 +162,7 @@ func (h *Hub) searched(c *Call) {
 // most telling reason wins.
 func (h *Hub) legEnded(now time.Time, c *Call, e Ended) {
 	r := c.ringing
-	r.legs = slices.DeleteFunc(r.legs, func(id CallID) bool { return id == e.ID })
+	r.remove(e.ID)
 	if r.verdict.ID == (CallID{}) || telling(e.Reason) > telling(r.verdict.Reason) {
 		r.verdict = e
 	}
@@ -172,10 +195,10 @@ func telling(r Reason) int {
 
 // quit stops the remaining legs; what the Machine says of them is no news.
 func (h *Hub) quit(now time.Time, c *Call, why Reason) {
-	for _, id := range c.ringing.legs {
-		delete(h.calls, id)
-		if err := h.m.Cancel(now, id, why); err != nil {
-			h.log.Debug("leg not cancelled", "call", id, "err", err)
+	for _, l := range c.ringing.legs {
+		delete(h.calls, l.id)
+		if err := h.m.Cancel(now, l.id, why); err != nil {
+			h.log.Debug("leg not cancelled", "call", l.id, "err", err)
 		}
 	}
 	c.ringing.legs = nil
@@ -186,4 +209,12 @@ func (h *Hub) hangUpRinging(now time.Time, c *Call) {
 	e := Ended{ID: c.id, Peer: c.peer, Reason: Cancelled, Stage: Ring, ByUs: true}
 	h.quit(now, c, Cancelled)
 	h.over(c, e)
+}
+
+// rings says whether one of the call's legs is at p, or the call runs to it.
+func (c *Call) rings(p *overlay.Peer) bool {
+	if c.ringing == nil {
+		return c.ov == p
+	}
+	return slices.ContainsFunc(c.ringing.legs, func(l leg) bool { return l.ov == p })
 }

@@ -74,7 +74,7 @@ func TestGoldenLayouts(t *testing.T) {
 	}
 	cert := len(a.dev.Certificate().Raw())
 	offer := len(appendOffer(nil, opus))
-	want := fmt.Sprintf("v1 1:16 2:%d 3:32 4:32 5:32 6:32 7:8 8:32 9:1216 10:%d 11:4 12:32", cert, offer)
+	want := fmt.Sprintf("v1 1:16 2:%d 3:32 4:32 5:32 6:32 7:8 8:32 9:1216 10:%d 11:4 12:32 13:16", cert, offer)
 	if got := fieldLayout(t, plain); got != want {
 		t.Errorf("INVITE %s\nwant   %s", got, want)
 	}

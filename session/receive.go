@@ -80,7 +80,7 @@ func (m *Machine) receiveInvite(now time.Time, p Peer, pr *peer, b []byte) error
 	c.giveUp, c.nextRing = now.Add(m.o.RingTimeout), now.Add(ringEvery)
 	m.calls = append(m.calls, c)
 	m.send(p, c.control(typeRinging, 0))
-	m.emit(Incoming{ID: c.id, Peer: p, Name: inv.name})
+	m.emit(Incoming{ID: c.id, Peer: p, Name: inv.name, Reach: inv.reach})
 	return nil
 }
 

@@ -21,9 +21,11 @@ type remote struct {
 	peer    Peer
 	cert    identity.Certificate
 	proved  bool
-	release func()       // lets the overlay drop the link; nil until proved
-	asking  *asking      // our proof is on its way
-	waiting []chan error // who waits for its answer
+	release func()          // lets the overlay drop the link; nil until proved
+	asking  *asking         // our proof is on its way
+	waiting []chan error    // who waits for its answer
+	until   time.Time       // one that was met is held until then without a call
+	secret  identity.Secret // under which our INVITEs go to a node that was met; zero = proved on a link
 }
 
 // asking is a proof that we sent.
@@ -45,8 +47,15 @@ const (
 
 // receive takes one session message from a link.
 func (h *Hub) receive(now time.Time, e overlay.Message) {
+	if typeOf(e.Body) == typeRing {
+		h.rung(now, e.Peer, e.Body)
+		return
+	}
 	r := h.peers[e.Peer.Node()]
 	if IsProof(e.Body) {
+		if e.Link == nil {
+			return // only a link can be proved
+		}
 		if r == nil {
 			if e.Peer.Link() == nil {
 				return // the link has ended behind it
@@ -134,6 +143,7 @@ func (h *Hub) know(r *remote, cert identity.Certificate) {
 	r.cert = cert
 	r.peer = Peer{Identity: cert.Identity, Device: cert.DeviceID(), Node: r.ov.Node()}
 	h.m.Know(r.peer, cert)
+	h.keepPlace(cert, r.ov.Key())
 	if r.proved {
 		return
 	}
@@ -172,6 +182,9 @@ func (h *Hub) gone(now time.Time, p *overlay.Peer, bye bool) {
 // does so again, for a call that outlived its link and for the session.
 func (h *Hub) back(now time.Time, p *overlay.Peer) {
 	a, r := h.asked[p.Node()], h.peers[p.Node()]
+	if r != nil && r.proved {
+		p.Share()
+	}
 	if a == nil || r != nil && r.asking != nil && now.Sub(r.asking.since) < proveTime {
 		return
 	}
@@ -284,24 +297,78 @@ func (h *Hub) question(now time.Time, r *remote, callee identity.ID, secret iden
 // seek looks for the nodes of a target's devices, and sends each that has
 // proved to be one. The channel is closed when there are no more, or ctx ends.
 // Errors: ErrUnknownPeer, net.ErrClosed.
-func (h *Hub) seek(ctx context.Context, t overlay.Target) (<-chan Peer, error) {
+func (h *Hub) seek(ctx context.Context, t overlay.Target, rings <-chan struct{}) (<-chan Peer, error) {
 	var known Peer
-	if err := h.loop.Do(ctx, func(time.Time) { known = h.known(t.ID) }); err != nil {
+	var places []place
+	if err := h.loop.Do(ctx, func(time.Time) {
+		known = h.known(t.ID)
+		places = slices.Clone(h.places[t.ID])
+	}); err != nil {
 		return nil, err
 	}
-	out := make(chan Peer, maxDevices)
+	out := make(chan Peer, 2*maxDevices+1)
 	if known != (Peer{}) {
 		out <- known
-		close(out)
-		return out, nil
 	}
 	if t.Secret == (identity.Secret{}) {
-		return nil, ErrUnknownPeer
+		close(out)
+		if known == (Peer{}) {
+			return nil, ErrUnknownPeer
+		}
+		return out, nil
 	}
-	if !h.spawn(func() { defer close(out); h.reach(ctx, t, out) }) {
+	if !h.spawn(func() { defer close(out); h.search(ctx, t, known, places, rings, out) }) {
 		return nil, net.ErrClosed
 	}
 	return out, nil
+}
+
+// search looks for a person's devices where they were last, in their reach
+// records, and at the addresses in its ticket.
+func (h *Hub) search(ctx context.Context, t overlay.Target, known Peer, places []place, rings <-chan struct{}, out chan<- Peer) {
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	visit := func(at place) {
+		peer, err := h.visit(ctx, at, t.Secret)
+		if err != nil {
+			h.log.Debug("not visited", "node", identity.NodeIDOf(at.key), "err", err)
+			return
+		}
+		select {
+		case out <- peer:
+		case <-ctx.Done():
+		}
+	}
+	for _, at := range places {
+		if known == (Peer{}) || identity.NodeIDOf(at.key) != known.Node {
+			visit(at)
+		}
+	}
+	if known == (Peer{}) {
+		wg.Go(func() { h.reach(ctx, t, out) })
+	}
+	// Its record may be on its way to where it belongs, or this node be just
+	// about to join.
+	for range locateTries {
+		found := false
+		for at := range h.ov.Locate(ctx, t.ID, t.Secret) {
+			found = true
+			visit(place{at.Cert, at.Key})
+		}
+		if found {
+			return
+		}
+		wait := time.NewTimer(locateAgain)
+		select {
+		case <-wait.C:
+		case <-rings:
+			wait.Stop()
+			return
+		case <-ctx.Done():
+			wait.Stop()
+			return
+		}
+	}
 }
 
 // reach finds nodes by a ticket's addresses and through introducers, and has

@@ -120,8 +120,16 @@ type pathEvent struct {
 }
 
 func pathOf(p p2pos.Path, call string, t time.Duration) pathEvent {
+	vias := []string{}
+	for _, v := range p.Vias {
+		vias = append(vias, v.String())
+	}
+	via := ""
+	if len(vias) > 0 {
+		via = vias[0]
+	}
 	return pathEvent{
-		Call: call, Kind: p.Kind, Vias: []string{}, Remote: addr(p.Remote), Local: addr(p.Local),
+		Call: call, Kind: p.Kind, Via: via, Vias: vias, Remote: addr(p.Remote), Local: addr(p.Local),
 		RTT: millis(p.RTT), TCall: seconds(t), Reason: p.Reason,
 	}
 }
@@ -138,6 +146,13 @@ func (pathEvent) name() string { return "path" }
 func (e pathEvent) text() string {
 	if e.Kind == "" {
 		return e.Reason
+	}
+	if len(e.Vias) > 0 {
+		s := fmt.Sprintf("path: relayed by %d other nodes", len(e.Vias))
+		if e.Reason != "" {
+			s += ", since " + e.Reason
+		}
+		return s
 	}
 	return fmt.Sprintf("path: %s, %s to %s", e.Kind, e.Local, e.Remote)
 }

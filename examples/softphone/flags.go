@@ -33,14 +33,14 @@ same with -json and read one JSON object a line.
   -play FILE.ogg      what the microphone says, looped (Opus); default: a tone
   -record FILE.ogg    what the ear hears; the second call goes to FILE-2.ogg and
                       so on; files that are there already are replaced
+  -tcp ADDR:PORT      also accept links over TCP there, best at port 443
+  -relay=false        don't relay for others
   -portmap=false      don't have the router open a port (UPnP, NAT-PMP, PCP)
   -json               commands in, events out, for programs
   -v                  log to stderr what the node does
 
 Taken, but without effect today:
-  -tcp ADDR:PORT      also accept links over TCP (not yet)
   -accept             take every offered file (not yet)
-  -relay=false        don't relay for others (not yet)
   -lan=false          no LAN discovery (not yet)
 `
 
@@ -49,7 +49,8 @@ type options struct {
 	dir, name    string
 	network      identity.Network
 	join, stun   []string
-	listen       string
+	listen, tcp  string
+	relay        bool
 	answer       bool
 	portmap      bool
 	play, record string
@@ -60,7 +61,7 @@ type options struct {
 
 func parseFlags(args []string) (options, error) {
 	var o options
-	var secret, tcp string
+	var secret string
 	f := flag.NewFlagSet("softphone", flag.ContinueOnError)
 	f.SetOutput(io.Discard) // run prints the error, on one line
 	f.StringVar(&o.dir, "dir", "", "")
@@ -72,12 +73,12 @@ func parseFlags(args []string) (options, error) {
 	})
 	f.Func("stun", "", func(s string) error { o.stun = append(o.stun, s); return checkAddr(s) })
 	f.StringVar(&o.listen, "listen", "", "")
-	f.StringVar(&tcp, "tcp", "", "")
+	f.StringVar(&o.tcp, "tcp", "", "")
 	f.BoolVar(&o.answer, "answer", false, "")
 	f.Bool("accept", false, "")
 	f.StringVar(&o.play, "play", "", "")
 	f.StringVar(&o.record, "record", "", "")
-	f.Bool("relay", true, "")
+	f.BoolVar(&o.relay, "relay", true, "")
 	f.Bool("lan", true, "")
 	f.BoolVar(&o.portmap, "portmap", true, "")
 	f.BoolVar(&o.json, "json", false, "")
@@ -100,7 +101,7 @@ func parseFlags(args []string) (options, error) {
 	if given["new-network"] && o.newNetwork == "" {
 		return o, errors.New("-new-network needs a name")
 	}
-	for _, a := range []struct{ flag, addr string }{{"listen", o.listen}, {"tcp", tcp}} {
+	for _, a := range []struct{ flag, addr string }{{"listen", o.listen}, {"tcp", o.tcp}} {
 		if err := checkAddr(a.addr); given[a.flag] && err != nil {
 			return o, fmt.Errorf("-%s: %w", a.flag, err)
 		}

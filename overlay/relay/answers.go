@@ -103,7 +103,7 @@ func (c *Client) invite(from identity.NodeID, m message) {
 	}
 	in := Invited{
 		Relay: from, From: m.node, Kind: m.kind, Nested: m.flags&flagNested != 0, TwoHop: m.flags&flagLast != 0,
-		Blob: slices.Clone(m.blob),
+		Blob: slices.Clone(m.blob), Seen: m.seen,
 	}
 	if m.bySerial {
 		known := slices.ContainsFunc(c.granted, func(g *grant) bool {
@@ -115,7 +115,7 @@ func (c *Client) invite(from identity.NodeID, m message) {
 			return
 		}
 		c.begin(&own{at: at, kind: m.kind, until: c.now.Add(maxLife)}, Opened{
-			Peer: m.node, Nested: in.Nested, Peak: 1000 * int64(m.rate), Blob: in.Blob,
+			Peer: m.node, Nested: in.Nested, Peak: 1000 * int64(m.rate), Blob: in.Blob, Seen: m.seen,
 		})
 		return
 	}
@@ -171,7 +171,7 @@ func (c *Client) opened(from identity.NodeID, m message) {
 	default:
 		f := &own{at: at, kind: a.kind}
 		c.prolong(f, m)
-		c.begin(f, Opened{Request: a.request, Peer: a.node, Nested: a.nested, Ours: true, Peak: 1000 * int64(m.rate), Load: m.load})
+		c.begin(f, Opened{Request: a.request, Peer: a.node, Nested: a.nested, Ours: true, Peak: 1000 * int64(m.rate), Load: m.load, Seen: m.seen})
 	}
 }
 

@@ -185,7 +185,7 @@ func (c *Client) Accept(now time.Time, request uint32) error {
 	}
 	c.send(i.Relay, message{typ: typeAccept, request: i.number, label: i.label})
 	c.begin(&own{at: Hop{i.Relay, i.label}, kind: i.Kind, until: c.now.Add(maxLife)}, Opened{
-		Request: request, Peer: i.From, Nested: i.Nested, Peak: i.peak, Blob: i.Blob,
+		Request: request, Peer: i.From, Nested: i.Nested, Peak: i.peak, Blob: i.Blob, Seen: i.Seen,
 	})
 	return nil
 }

@@ -58,7 +58,8 @@ type Invited struct {
 	Kind    Kind
 	Nested  bool
 	TwoHop  bool
-	Blob    []byte // sealed by the opener; whatever a stranger likes
+	Blob    []byte         // sealed by the opener; whatever a stranger likes
+	Seen    netip.AddrPort // where the relay reaches From; zero = not told
 }
 
 // Opened says that a flow of this node's own is there: for a request of its
@@ -68,11 +69,12 @@ type Opened struct {
 	At      Hop             // the relay and the label on the link to it
 	Peer    identity.NodeID // the node asked for, or that asked; zero for a ring's
 	Kind    Kind
-	Nested  bool   // inner datagrams may be relayed frames
-	Ours    bool   // this node asked
-	Peak    int64  // bit/s each way; 0 = not told
-	Load    uint8  // of the relay, percent; 0 = not told
-	Blob    []byte // of the opener, when this node was asked
+	Nested  bool           // inner datagrams may be relayed frames
+	Ours    bool           // this node asked
+	Peak    int64          // bit/s each way; 0 = not told
+	Load    uint8          // of the relay, percent; 0 = not told
+	Blob    []byte         // of the opener, when this node was asked
+	Seen    netip.AddrPort // where the relay reaches Peer; zero = not told
 }
 
 // Refused ends a request of Reserve or Open.
@@ -109,6 +111,7 @@ type Ask struct {
 type neighbour struct {
 	party   party
 	salt    Salt
+	seen    netip.AddrPort
 	tokens  float64   // of its messages
 	counted time.Time // when tokens was true
 	lapses  int       // reservations held for it and never used
@@ -141,5 +144,9 @@ type Neighbour struct {
 	// Addr is where the neighbour is, for the quota of its network. Leave it
 	// zero where networks don't count: on the LAN, in a private network.
 	Addr netip.Addr
+	// Seen is where this node itself reaches the neighbour. Whoever shares a
+	// flow with the neighbour is told: it may have to punch there. Zero says
+	// nothing.
+	Seen netip.AddrPort
 	Salt Salt
 }

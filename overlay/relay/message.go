@@ -5,6 +5,7 @@ package relay
 import (
 	"encoding/binary"
 	"fmt"
+	"net/netip"
 
 	"github.com/p2pos/p2pos/identity"
 	"github.com/p2pos/p2pos/internal/wire"
@@ -18,9 +19,9 @@ import (
 //	1 RESERVE  user    1 2(peer) 3
 //	2 GRANT    relay   1 5 11               12
 //	3 OPEN     user    1 2(target) 3        5 6 7 8
-//	4 INVITE   relay   1 2(opener) 3 4 11   7 8 10 13
+//	4 INVITE   relay   1 2(opener) 3 4 11   7 8 10 13 14
 //	5 ACCEPT   target  1 4
-//	6 OPENED   relay   1 4 10 11            12
+//	6 OPENED   relay   1 4 10 11            12 14
 //	7 REFUSED  either  1 9                  12
 //	8 RENEW    user    1 4
 //	9 CLOSE    either  4 9
@@ -32,6 +33,7 @@ import (
 //	4      4  label      11     4  life, seconds
 //	5  ≤ 256  voucher    12     1  load of the relay, percent
 //	6  n·32   via, n ≤ 4 13     8  serial of the voucher shown
+//	                         14 6/18  where the relay reaches the other end: IP, port
 //	7      1  flags: bit 0 inner datagrams may be relayed frames (NESTED),
 //	                 bit 1 a relay asks for somebody: go no further (LAST)
 //
@@ -67,6 +69,7 @@ const (
 	fieldLife
 	fieldLoad
 	fieldSerial
+	fieldSeen
 )
 
 const (
@@ -103,6 +106,7 @@ type message struct {
 	load     uint8
 	serial   uint64
 	bySerial bool // serial is there
+	seen     netip.AddrPort
 }
 
 func bits(fields ...uint) (set uint32) {
@@ -123,11 +127,11 @@ func layout(typ byte) (must, may uint32) {
 	case typeOpen:
 		return bits(fieldRequest, fieldNode, fieldKind), bits(fieldVoucher, fieldVia, fieldFlags, fieldBlob)
 	case typeInvite:
-		return bits(fieldRequest, fieldNode, fieldKind, fieldLabel, fieldLife), bits(fieldFlags, fieldBlob, fieldRate, fieldSerial)
+		return bits(fieldRequest, fieldNode, fieldKind, fieldLabel, fieldLife), bits(fieldFlags, fieldBlob, fieldRate, fieldSerial, fieldSeen)
 	case typeAccept:
 		return bits(fieldRequest, fieldLabel), 0
 	case typeOpened:
-		return bits(fieldRequest, fieldLabel, fieldRate, fieldLife), bits(fieldLoad)
+		return bits(fieldRequest, fieldLabel, fieldRate, fieldLife), bits(fieldLoad, fieldSeen)
 	case typeRefused:
 		return bits(fieldRequest, fieldReason), bits(fieldLoad)
 	case typeRenew:
@@ -168,6 +172,9 @@ func (m *message) encode() []byte {
 	field(fieldLife, true, u32(m.life))
 	field(fieldLoad, m.load != 0, []byte{m.load})
 	field(fieldSerial, m.bySerial, binary.BigEndian.AppendUint64(nil, m.serial))
+	if m.seen.IsValid() {
+		field(fieldSeen, true, binary.BigEndian.AppendUint16(m.seen.Addr().Unmap().AsSlice(), m.seen.Port()))
+	}
 	return b
 }
 
@@ -250,6 +257,12 @@ func (m *message) field(tag uint8, v []byte) error {
 		var eight [8]byte
 		err = fixed(eight[:], v)
 		m.serial, m.bySerial = binary.BigEndian.Uint64(eight[:]), true
+	case fieldSeen:
+		if len(v) != 6 && len(v) != 18 {
+			return errMessage
+		}
+		a, _ := netip.AddrFromSlice(v[:len(v)-2])
+		m.seen = netip.AddrPortFrom(a.Unmap(), binary.BigEndian.Uint16(v[len(v)-2:]))
 	}
 	return err
 }

@@ -3,6 +3,7 @@
 package relay
 
 import (
+	"net/netip"
 	"slices"
 	"time"
 
@@ -125,6 +126,9 @@ func (s *Server) invite(a *asking, l Label, blob []byte, b *booking) {
 		typ: typeInvite, request: a.number, node: a.from.node, kind: a.kind, label: l, flags: a.flags, blob: blob,
 		life: uint32(flowLife / time.Second), rate: uint32(min(s.cfg.Limits.rates(a.kind, a.twoHop).Peak/1000, 1<<31)),
 	}
+	if l := s.links[a.from.node]; l != nil && !a.twoHop {
+		m.seen = l.seen
+	}
 	if b != nil {
 		m.serial, m.bySerial = b.serial, true
 	}
@@ -140,7 +144,11 @@ func (s *Server) establish(a *asking, far Hop) *flow {
 		rates: r, parties: []party{a.from, a.next},
 	}
 	s.begin(f)
-	s.opened(a.from.node, a.request, f.a.Label, r)
+	var seen netip.AddrPort
+	if l := s.links[a.next.node]; l != nil && !a.twoHop {
+		seen = l.seen
+	}
+	s.opened(a.from.node, a.request, f.a.Label, r, seen)
 	return f
 }
 

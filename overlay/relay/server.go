@@ -119,7 +119,7 @@ func (s *Server) LinkUp(now time.Time, node identity.NodeID, n Neighbour) {
 		s.links[node] = l
 		l.party = party{node, prefix(n.Addr)} // stays: quotas were entered under it
 	}
-	l.salt = n.Salt
+	l.salt, l.seen = n.Salt, n.Seen
 }
 
 // LinkDown says that the last link to a node broke: its flows end.

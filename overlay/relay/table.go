@@ -3,6 +3,7 @@
 package relay
 
 import (
+	"net/netip"
 	"slices"
 	"time"
 
@@ -125,14 +126,14 @@ func (s *Server) renew(l *neighbour, m message) {
 	if f.onward && f.a.Node == l.party.node {
 		s.send(f.b.Node, message{typ: typeRenew, request: s.request(), label: f.b.Label})
 	}
-	s.opened(l.party.node, m.request, m.label, f.rates)
+	s.opened(l.party.node, m.request, m.label, f.rates, netip.AddrPort{})
 }
 
 // opened says to the node that asked that its flow is there.
-func (s *Server) opened(to identity.NodeID, request uint32, l Label, r Rates) {
+func (s *Server) opened(to identity.NodeID, request uint32, l Label, r Rates, seen netip.AddrPort) {
 	s.send(to, message{
 		typ: typeOpened, request: request, label: l, rate: uint32(min(r.Peak/1000, 1<<31)),
-		life: uint32(flowLife / time.Second), load: s.ledger.load(),
+		life: uint32(flowLife / time.Second), load: s.ledger.load(), seen: seen,
 	})
 }
 

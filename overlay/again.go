@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: AGPL-3.0-only OR LicenseRef-P2POS-Commercial
+
+package overlay
+
+import (
+	"bytes"
+	"time"
+
+	"github.com/p2pos/p2pos/nat"
+)
+
+// A relayed call goes on looking for a direct path: now and then both sides
+// make each other new offers, over the link that the relay carries, and punch
+// again. Budgets bound what that costs (design §5).
+
+const (
+	// againFirst is longer than the longest plan takes; the pause doubles up
+	// to againMost.
+	againFirst = 6 * time.Second
+	againMost  = 5 * time.Minute
+
+	offerAsks    = 0 // answer this with one of yours
+	offerAnswers = 1
+)
+
+// again makes a new attempt when it is due. One side of a call does.
+func (c *core) again(now time.Time, p *Peer) {
+	s := &p.state
+	switch {
+	case !s.media || !s.opener || !s.linked || c.direct(p):
+		s.againAt, s.againWait = time.Time{}, againFirst
+	case s.againAt.IsZero():
+		s.againAt = now.Add(s.againWait)
+	case !now.Before(s.againAt):
+		s.againWait = min(2*s.againWait, againMost)
+		s.againAt = now.Add(s.againWait)
+		c.sendOffer(now, p, offerAsks)
+	}
+}
+
+func (c *core) sendOffer(now time.Time, p *Peer, kind byte) {
+	offer := c.offer(now, p.mine)
+	c.send(toSend{p.node, frameOffer, offer.Append([]byte{kind})})
+}
+
+// reoffered takes a new offer of a peer with which a session stands.
+func (c *core) reoffered(now time.Time, p *Peer, body []byte) error {
+	if len(body) == 0 {
+		return errFrame
+	}
+	theirs, err := nat.ParseOffer(body[1:], now)
+	if err != nil {
+		return err
+	}
+	s := &p.state
+	if !bytes.Equal(theirs.NodeKey, p.key) {
+		return errFrame
+	}
+	if s.refs <= 0 || c.direct(p) || s.paths == nil {
+		return nil
+	}
+	if body[0] == offerAsks {
+		c.sendOffer(now, p, offerAnswers)
+	}
+	s.offer = theirs
+	s.outsideOf, s.behaviour = theirs.Outside, theirs.Behaviour
+	c.endPunch(p)
+	c.startPunch(now, p, theirs)
+	c.propose(now, p, theirs)
+	return nil
+}

@@ -1,0 +1,237 @@
+// SPDX-License-Identifier: AGPL-3.0-only OR LicenseRef-P2POS-Commercial
+
+package overlay
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/p2pos/p2pos/identity"
+	"github.com/p2pos/p2pos/internal/sock"
+	"github.com/p2pos/p2pos/nat"
+)
+
+// Appointments: nodes that had a link find each other again with nobody else
+// alive (design §5, "Find it again"). nat.Appointments says when to try whom;
+// here each attempt becomes a peer without a name, whose paths and punch run
+// like any other's. Node keys are new at each start, so only the handshake
+// shows who it is, and that makes a named peer of it.
+
+const (
+	// memorable is how long a link stands before it is remembered: what comes
+	// and goes is not worth a place among 64.
+	memorable = 20 * time.Second
+	// remindEvery refreshes what is remembered of each link.
+	remindEvery = time.Minute
+	// maxMeetings attempts at a time: every memory in the three slots that
+	// overlap.
+	maxMeetings = 3 * nat.MaxMemories
+)
+
+// appointing is the loop's part in it.
+type appointing struct {
+	book     *nat.Appointments
+	reminded time.Time
+	open     int // attempts now
+	seeking  bool
+}
+
+// appointment is what a peer without a name is for.
+type appointment struct {
+	memory [32]byte
+	first  bool // this side dials
+}
+
+// remind notes who is linked now.
+func (c *core) remind(now time.Time) {
+	if now.Sub(c.meets.reminded) < remindEvery/4 {
+		return
+	}
+	c.meets.reminded = now
+	for _, p := range c.order {
+		if l := p.link.Load(); l != nil && p.state.linked && now.Sub(l.since) >= memorable {
+			c.remember(now, p, l)
+		}
+	}
+	c.seek(now, false)
+}
+
+// seek begins to keep appointments when this node is alone, and ends it when it
+// is not.
+func (c *core) seek(now time.Time, start bool) {
+	linked := 0
+	for _, p := range c.order {
+		if p.state.linked {
+			linked++
+		}
+	}
+	switch {
+	case linked == 0 && (start || !c.meets.seeking):
+		c.meets.seeking = true
+		c.meets.book.Seek(now)
+	case linked > 0 && c.meets.seeking:
+		c.meets.seeking = false
+		for _, m := range c.meets.book.Memories() {
+			c.meets.book.Found(now, m.Peer)
+		}
+	}
+}
+
+// remember keeps what is needed to meet a node again.
+func (c *core) remember(now time.Time, p *Peer, l *Link) {
+	theirs := l.hello.cred()
+	key := nat.SharedKey(p.mine, theirs)
+	name := sha256.Sum256(key[:])
+	addr := seen(p)
+	if !addr.IsValid() || inside(addr.Addr()) && !c.local() {
+		return
+	}
+	addrs := []netip.AddrPort{addr}
+	for _, q := range p.state.paths.Snapshot() {
+		if a := q.Path.Remote; q.State == nat.Valid && a != addr && q.Kind <= nat.Direct {
+			addrs = append(addrs, a)
+		}
+	}
+	c.meets.book.Remember(now, nat.Memory{
+		Peer: name, Key: key, First: c.smaller(p), Mine: c.obs.class.Behaviour(), Theirs: p.state.behaviour,
+		Addrs: addrs, Met: now.Truncate(time.Second),
+	})
+	if p.state.memory != name {
+		if p.state.memory != ([32]byte{}) {
+			c.meets.book.Forget(p.state.memory) // the key of an earlier start
+		}
+		p.state.memory = name
+	}
+}
+
+// local says whether this node has only addresses of one household: then those
+// are worth remembering.
+func (c *core) local() bool {
+	for _, a := range c.o.hosts() {
+		if !inside(a.Addr()) {
+			return false
+		}
+	}
+	return true
+}
+
+// keepAppointments turns what is due into attempts.
+func (c *core) keepAppointments(now time.Time) {
+	for {
+		m, ok := c.meets.book.NextMeet()
+		if !ok {
+			return
+		}
+		if c.meets.open < maxMeetings {
+			c.tryst(now, m)
+		}
+	}
+}
+
+// tryst makes one attempt.
+func (c *core) tryst(now time.Time, m nat.Meet) {
+	paths := c.o.pathsTo(m.Config.Remote)
+	sp := c.o.sock.NewPeer()
+	if len(paths) == 0 || sp == nil || len(c.peers) >= maxPeers {
+		if sp != nil {
+			sp.Close()
+		}
+		return
+	}
+	var node identity.NodeID
+	rand.Read(node[:])
+	p := &Peer{o: c.o, node: node, sock: sp, mine: m.Config.Mine}
+	p.state.expires = m.Until
+	p.state.appointment = &appointment{memory: m.Peer, first: c.firstOf(m.Peer)}
+	p.state.outsideOf = m.Config.Remote
+	c.peers[node] = p
+	c.bySock[sp] = p
+	c.order = append(c.order, p)
+	c.o.tags.Store(p.mine.Tag, p)
+	c.meets.open++
+	c.openPaths(now, p, m.Config.Theirs)
+	for _, a := range m.Also {
+		c.addCandidates(now, p, []netip.AddrPort{a})
+	}
+	c.addCandidates(now, p, []netip.AddrPort{m.Config.Remote})
+	m.Config.Local = paths[0].Local
+	p.state.punch.plan = m.Config.Plan
+	p.state.punch.run = nat.NewPuncher(now, m.Config, c.budget, c.rng)
+	p.state.punch.handle = p.state.punch.run.Handle()
+	c.o.handles.Store(p.state.punch.handle, p)
+	c.o.log.Debug("appointment", "slot", m.Slot, "remote", m.Config.Remote, "method", m.Config.Plan.Method)
+}
+
+func (c *core) firstOf(memory [32]byte) bool {
+	for _, m := range c.meets.book.Memories() {
+		if m.Peer == memory {
+			return m.First
+		}
+	}
+	return false
+}
+
+// kept is called when an attempt has found a way. One side dials; who answers
+// there takes the place of the peer without a name.
+func (c *core) kept(p *Peer, path sock.Path) {
+	s := &p.state
+	c.route(p, false)
+	if !s.appointment.first || s.dialing {
+		return
+	}
+	s.dialing = true
+	memory := s.appointment.memory
+	c.o.tasks.run(func() {
+		ctx, cancel := context.WithTimeout(c.o.ctx, dialTime)
+		defer cancel()
+		_, err := c.o.dial(ctx, p.sock, path, nil)
+		if err != nil {
+			c.o.log.Debug("appointment not kept", "remote", path.Remote, "err", err)
+		}
+		c.o.loop.Do(context.Background(), func(now time.Time) {
+			s.dialing = false
+			if err == nil {
+				c.meets.book.Found(now, memory)
+			}
+		})
+	})
+}
+
+const noSocket = -1
+
+// bequeath takes the socket out of an attempt over which its successor is
+// reached; noSocket when that is one of the node's own.
+func (c *core) bequeath(p *Peer) int {
+	i := p.state.active.Local
+	if p.state.appointment == nil || !slices.Contains(p.state.punch.sockets, i) {
+		return noSocket
+	}
+	p.state.punch.sockets = slices.DeleteFunc(p.state.punch.sockets, func(l int) bool { return l == i })
+	return i
+}
+
+// Memories returns what this node needs to meet others again, to be stored: it
+// holds keys.
+func (o *Overlay) Memories(ctx context.Context) (b []byte, err error) {
+	err = o.loop.Do(ctx, func(time.Time) { b = nat.AppendMemories(nil, o.core.meets.book.Memories()) })
+	return b, err
+}
+
+// Remember takes what Memories returned at an earlier start, and begins to look
+// for those nodes when no link stands. Errors: nat.ErrMemory, a version error.
+func (o *Overlay) Remember(ctx context.Context, b []byte) error {
+	list, err := nat.ParseMemories(b)
+	if err != nil {
+		return err
+	}
+	return o.loop.Do(ctx, func(now time.Time) {
+		for _, m := range list {
+			o.core.meets.book.Remember(now, m)
+		}
+		o.core.seek(now, true)
+	})
+}

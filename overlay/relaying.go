@@ -1,0 +1,457 @@
+// SPDX-License-Identifier: AGPL-3.0-only OR LicenseRef-P2POS-Commercial
+
+package overlay
+
+import (
+	"crypto/sha256"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/p2pos/p2pos/identity"
+	"github.com/p2pos/p2pos/internal/sock"
+	"github.com/p2pos/p2pos/nat"
+	"github.com/p2pos/p2pos/overlay/mesh"
+	"github.com/p2pos/p2pos/overlay/relay"
+)
+
+// relaying is the loop's part in carrying others' datagrams, and in having
+// one's own carried (package relay). A flow of this node's own is a path like
+// any other: its local connection is conn, its remote address one that conn
+// made up for it.
+type relaying struct {
+	server  *relay.Server
+	client  *relay.Client
+	local   int // conn's number in the socket
+	flows   map[relay.Hop]*ownFlow
+	opening map[uint32]*Peer // requests for flows on their way
+	ringing *Peer            // whose ring's flow is being opened right now
+}
+
+// ownFlow is a flow of this node's own.
+type ownFlow struct {
+	p    *Peer
+	path sock.Path
+	kind relay.Kind
+}
+
+const (
+	// warmRelays carry a call at once, so that losing one is not heard.
+	warmRelays = 2
+	// coolTime after a call its relays are given back: the end has to be told
+	// through them, and people redial.
+	coolTime = 5 * time.Second
+	// warmAgain is how long a call waits before it asks for relays again.
+	warmAgain = 3 * time.Second
+	// maxNear neighbours are named to a peer that may look for a relay among
+	// them.
+	maxNear = 24
+)
+
+// near is a neighbour of the other side, with its round trip to it.
+type near struct {
+	node identity.NodeID
+	rtt  time.Duration
+}
+
+func newRelaying(c *core) relaying {
+	return relaying{
+		server: relay.NewServer(relay.ServerConfig{
+			Key: c.o.key, Limits: c.o.cfg.Relay, Policy: c.o.cfg.MayRelay,
+			LastUsed: func(h relay.Hop) time.Time {
+				p := c.peers[h.Node]
+				if p == nil {
+					return time.Time{}
+				}
+				u, ok := c.o.forward.Usage(relay.End[*sock.Peer]{Peer: p.sock, Label: h.Label})
+				if !ok || u.Last == 0 {
+					return time.Time{}
+				}
+				return c.o.began.Add(u.Last)
+			},
+		}),
+		client: relay.NewClient(relay.ClientConfig{
+			Self: c.o.self, Rand: c.rng,
+			LastUsed: func(h relay.Hop) time.Time {
+				p := c.peers[h.Node]
+				if p == nil {
+					return time.Time{}
+				}
+				return c.o.carrier.LastUsed(relay.End[*sock.Peer]{Peer: p.sock, Label: h.Label})
+			},
+		}),
+		flows:   make(map[relay.Hop]*ownFlow),
+		opening: make(map[uint32]*Peer),
+	}
+}
+
+// relayFrame takes a relayed frame on a socket reader's goroutine.
+func (o *Overlay) relayFrame(from *sock.Peer, b []byte) {
+	to, ok := o.forward.Forward(o.sinceStart(), from, b)
+	if !ok {
+		return
+	}
+	if to == nil {
+		if l, ok := relay.LabelOf(b); ok {
+			o.carrier.Deliver(l, from, b)
+		}
+		return
+	}
+	to.Send(b) // a frame that can't go on is lost, as on any network
+}
+
+// kindOf judges a path, with those that only this package knows.
+func (c *core) kindOf(p sock.Path) nat.Kind {
+	if p.Local == c.relays.local {
+		return nat.Relay
+	}
+	if _, ok := c.tcp[p.Local]; ok {
+		return nat.TCP
+	}
+	return nat.KindOf(p)
+}
+
+// salt is a secret of the two ends of a link.
+func salt(p *Peer, l *Link) relay.Salt {
+	k := nat.SharedKey(p.mine, l.hello.cred())
+	sum := sha256.Sum256(append([]byte("p2pos relay salt v1"), k[:]...))
+	return relay.Salt(sum[:16])
+}
+
+// relayUp lets a neighbour be a relay, and use this one, while it is reached
+// without one.
+func (c *core) relayUp(now time.Time, p *Peer) {
+	s := &p.state
+	l := p.link.Load()
+	direct := s.linked && l != nil && c.direct(p)
+	switch {
+	case direct && !s.relay:
+		s.relay = true
+		n := relay.Neighbour{Salt: salt(p, l), Seen: seen(p)}
+		if a := s.active.Remote.Addr(); c.o.cfg.Network.IsPublic() && !inside(a) {
+			n.Addr = a
+		}
+		c.relays.server.LinkUp(now, p.node, n)
+		c.relays.client.LinkUp(now, p.node, n.Salt)
+	case s.relay && (!s.linked || !direct && !s.lost):
+		s.relay = false
+		c.relays.server.LinkDown(now, p.node)
+		c.relays.client.LinkDown(now, p.node)
+		c.o.forward.Drop(p.sock)
+	}
+}
+
+// ringFlow uses what a ring has left at the nodes it passed.
+func (c *core) ringFlow(now time.Time, p *Peer, neighbour identity.NodeID, trace [16]byte, out bool) {
+	if neighbour == c.o.self || neighbour == p.node || p.state.linked {
+		return
+	}
+	c.relays.ringing = p
+	c.relays.client.Ring(now, neighbour, trace, out)
+	c.drainRelays(now)
+	c.relays.ringing = nil
+}
+
+func (c *core) drainRelays(now time.Time) {
+	r := &c.relays
+	for {
+		e, ok := r.server.NextEvent()
+		if !ok {
+			break
+		}
+		switch e := e.(type) {
+		case relay.FlowUp:
+			a, b := c.end(e.A), c.end(e.B)
+			if a.Peer != nil && b.Peer != nil {
+				if err := c.o.forward.Open(a, b, e.Rates); err != nil {
+					c.o.log.Debug("flow not opened", "err", err)
+				}
+			}
+			c.o.log.Debug("carrying", "a", e.A.Node, "b", e.B.Node, "kind", e.Kind)
+		case relay.FlowDown:
+			c.o.forward.Close(c.end(e.A))
+			if e.Kind == relay.Link {
+				c.mesh.m.CarryDown(now, e.A.Node, e.B.Node)
+			}
+			c.o.log.Debug("carried", "a", e.A.Node, "b", e.B.Node, "kind", e.Kind, "why", e.Reason)
+		}
+	}
+	for {
+		e, ok := r.client.NextEvent()
+		if !ok {
+			break
+		}
+		switch e := e.(type) {
+		case relay.Opened:
+			c.opened(now, e)
+		case relay.Invited:
+			c.invited(now, e)
+		case relay.Refused:
+			c.o.log.Debug("no relay", "relay", e.Relay, "why", e.Reason)
+			delete(r.opening, e.Request)
+		case relay.Down:
+			c.flowDown(now, e.At, e.Reason)
+		}
+	}
+	for _, poll := range []func() (relay.Out, bool){r.server.Poll, r.client.Poll} {
+		for {
+			out, ok := poll()
+			if !ok {
+				break
+			}
+			c.send(toSend{out.To, frameRelay, out.Body})
+		}
+	}
+}
+
+// end names one end of a flow as the packet path does.
+func (c *core) end(h relay.Hop) relay.End[*sock.Peer] {
+	e := relay.End[*sock.Peer]{Label: h.Label}
+	if p := c.peers[h.Node]; p != nil {
+		e.Peer = p.sock
+	}
+	return e
+}
+
+// opened takes a flow of this node's own into use, as one more path.
+func (c *core) opened(now time.Time, e relay.Opened) {
+	p := c.relays.opening[e.Request]
+	delete(c.relays.opening, e.Request)
+	if e.Kind == relay.Short {
+		p = c.relays.ringing
+	} else if p == nil {
+		p = c.peers[e.Peer] // shown a voucher of ours
+	}
+	via := c.peers[e.At.Node]
+	if p == nil || via == nil || c.peers[p.node] != p || p.state.paths == nil {
+		c.relays.client.Close(now, e.At)
+		return
+	}
+	c.vouched(now, p, via, e.Seen)
+	end := c.end(e.At)
+	err := c.o.forward.Open(end, relay.End[*sock.Peer]{}, relay.Rates{Nested: e.Nested})
+	if err == nil {
+		addr, err2 := c.o.carrier.Open(end, e.Nested, via.sock.Send)
+		if err = err2; err == nil {
+			path := sock.Path{Local: c.relays.local, Remote: addr.AddrPort()}
+			c.relays.flows[e.At] = &ownFlow{p: p, path: path, kind: e.Kind}
+			c.o.log.Debug("relayed", "peer", p.node, "via", e.At.Node, "kind", e.Kind)
+			via.state.relayFails = 0
+			if _, _, ok := p.state.paths.Active(); !ok && !p.state.active.Remote.IsValid() {
+				// The relay is a neighbour, so this aims at nobody: the first
+				// media need not wait for a probe's answer.
+				p.sock.Use(path)
+				p.sock.Bind(path)
+				p.state.active = path
+				c.announce(p, false)
+			}
+			p.state.paths.AddAttested(now, path)
+			return
+		}
+		c.o.forward.Close(end)
+	}
+	c.o.log.Debug("relay not used", "via", e.At.Node, "err", err)
+	c.relays.client.Close(now, e.At)
+}
+
+// direct says whether a peer is reached without a relay now.
+func (c *core) direct(p *Peer) bool {
+	s := &p.state
+	if s.paths == nil {
+		return false
+	}
+	primary, _, ok := s.paths.Active()
+	return ok && c.kindOf(primary) != nat.Relay
+}
+
+// vouched takes a relay's word on where it reaches a peer. With it, what was
+// only tried may now be searched for.
+func (c *core) vouched(now time.Time, p, by *Peer, at netip.AddrPort) {
+	if !at.IsValid() {
+		return
+	}
+	c.attest(p, by, at)
+	c.addCandidates(now, p, []netip.AddrPort{at})
+	if o := p.state.offer; !c.direct(p) && o.NodeKey != nil && c.attestedHost(p, o.Outside.Addr()) && !p.state.vouched {
+		p.state.vouched = true
+		c.endPunch(p)
+		c.startPunch(now, p, o)
+	}
+}
+
+// invited agrees to be reached through a relay by somebody this node talks to.
+func (c *core) invited(now time.Time, e relay.Invited) {
+	p := c.peers[e.From]
+	if e.Nested || p == nil || p.state.appointment != nil ||
+		p.state.refs <= 0 && !now.Before(p.state.expires) {
+		c.relays.client.Decline(now, e.Request)
+		return
+	}
+	c.relays.opening[e.Request] = p
+	if err := c.relays.client.Accept(now, e.Request); err != nil {
+		delete(c.relays.opening, e.Request)
+	}
+}
+
+func (c *core) flowDown(now time.Time, at relay.Hop, why relay.Reason) {
+	f := c.relays.flows[at]
+	if f == nil {
+		return
+	}
+	delete(c.relays.flows, at)
+	end := c.end(at)
+	c.o.forward.Close(end)
+	c.o.carrier.CloseFlow(end)
+	c.o.log.Debug("relay gone", "peer", f.p.node, "via", at.Node, "why", why)
+	if c.peers[f.p.node] == f.p && f.p.state.paths != nil {
+		f.p.state.paths.Remove(now, f.path)
+		c.warm(now, f.p)
+	}
+}
+
+// unrelay gives back the flows to a peer: all of them when it goes, else those
+// that only a call needs.
+func (c *core) unrelay(now time.Time, p *Peer, all bool) {
+	var ends []relay.Hop
+	for at, f := range c.relays.flows {
+		if f.p == p && (all || f.kind == relay.Call) {
+			ends = append(ends, at)
+		}
+	}
+	slices.SortFunc(ends, func(a, b relay.Hop) int { return a.Node.Compare(b.Node) })
+	for _, at := range ends {
+		c.relays.client.Close(now, at)
+		f := c.relays.flows[at]
+		delete(c.relays.flows, at)
+		c.o.forward.Close(c.end(at))
+		c.o.carrier.CloseFlow(c.end(at))
+		if p.state.paths != nil && !all {
+			p.state.paths.Remove(now, f.path)
+		}
+	}
+	for id, q := range c.relays.opening {
+		if q == p {
+			delete(c.relays.opening, id)
+		}
+	}
+}
+
+// via names the relay of a path; the zero ID for others.
+func (c *core) via(p *Peer, path sock.Path) identity.NodeID {
+	if path.Local != c.relays.local {
+		return identity.NodeID{}
+	}
+	for at, f := range c.relays.flows {
+		if f.p == p && f.path == path {
+			return at.Node
+		}
+	}
+	return identity.NodeID{}
+}
+
+// vias names all relays that carry packets to p now.
+func (c *core) vias(p *Peer) (list []identity.NodeID) {
+	primary, also, ok := p.sock.Route()
+	if !ok {
+		return nil
+	}
+	for _, path := range append([]sock.Path{primary}, also...) {
+		if v := c.via(p, path); v != (identity.NodeID{}) {
+			list = append(list, v)
+		}
+	}
+	return list
+}
+
+// vicinity lists neighbours that could relay between this node and a peer.
+func (c *core) vicinity() (list []near) {
+	for _, n := range c.mesh.m.Neighbours() {
+		if p := c.peers[n.ID]; len(list) < maxNear && p != nil && p.state.relay && !n.Card.Leaf {
+			list = append(list, near{n.ID, p.Path().RTT})
+		}
+	}
+	return list
+}
+
+// warm makes sure that a call with p has two relays, whatever else it has: one
+// side asks, and the neighbours of both are asked first.
+func (c *core) warm(now time.Time, p *Peer) {
+	s := &p.state
+	if !s.opener || len(s.near) == 0 || now.Before(s.warmAt) {
+		return
+	}
+	var inUse []identity.NodeID
+	for at, f := range c.relays.flows {
+		if f.p == p && f.kind == relay.Call {
+			inUse = append(inUse, at.Node)
+		}
+	}
+	want := warmRelays - len(inUse)
+	for _, q := range c.relays.opening {
+		if q == p {
+			want--
+		}
+	}
+	if want <= 0 {
+		return
+	}
+	s.warmAt = now.Add(warmAgain)
+	var list []relay.Candidate
+	for _, n := range c.mesh.m.Neighbours() {
+		q := c.peers[n.ID]
+		i := slices.IndexFunc(s.near, func(x near) bool { return x.node == n.ID })
+		if q == nil || !q.state.relay || i < 0 || n.Card.Leaf || slices.Contains(inUse, n.ID) {
+			continue
+		}
+		k := relay.Candidate{Node: n.ID, Here: q.Path().RTT, There: s.near[i].rtt, Class: relay.Class(n.Card.Class), Fails: q.state.relayFails}
+		if c.o.cfg.Network.IsPublic() {
+			k.Addr = n.Addr.Addr()
+		}
+		list = append(list, k)
+	}
+	var via []identity.NodeID
+	chosen := relay.Choose(list, inUse, want, c.rng)
+	if len(chosen) == 0 && len(inUse) == 0 { // two in a row, as a last resort
+		for _, x := range s.near[:min(len(s.near), relay.MaxVia)] {
+			via = append(via, x.node)
+		}
+		for _, x := range c.vicinity() {
+			if len(chosen) < want && x.node != p.node {
+				chosen = append(chosen, x.node)
+			}
+		}
+	}
+	for _, node := range chosen {
+		id, err := c.relays.client.Open(now, node, relay.Request{Target: p.node, Kind: relay.Call, Via: via})
+		if err != nil {
+			c.o.log.Debug("relay not asked", "relay", node, "err", err)
+			continue
+		}
+		c.relays.opening[id] = p
+		c.peers[node].state.relayFails++ // until it has opened
+	}
+}
+
+// double adds the path through a second relay while a call is relayed: losing
+// one of the two is not heard then.
+func (c *core) double(p *Peer, primary sock.Path, also []sock.Path) []sock.Path {
+	s := &p.state
+	if !s.media || c.kindOf(primary) != nat.Relay || len(also) > 0 {
+		return also
+	}
+	first := c.via(p, primary)
+	for _, q := range s.paths.Snapshot() {
+		if q.State == nat.Valid && q.Path != primary && q.Kind == nat.Relay && c.via(p, q.Path) != first {
+			return append(also, q.Path)
+		}
+	}
+	return also
+}
+
+// carrierOf says who relays a peer's packets now, if anybody does.
+func (c *core) carrierOf(p *Peer) (id mesh.ID, relayed bool) {
+	if c.kindOf(p.state.active) != nat.Relay {
+		return mesh.ID{}, false
+	}
+	return c.via(p, p.state.active), true
+}
