@@ -39,6 +39,6 @@
 // Nodes find each other by tickets, directly or through a neighbour that both
 // are linked with, and pass NATs where a direct path can be had. Not done yet:
 // relays, and so pairs of symmetric NATs; records in the overlay, LAN discovery,
-// port mapping, remembered nodes and contacts, chat, files, groups. A node holds
+// remembered nodes and contacts, chat, files, groups. A node holds
 // one call at a time.
 package p2pos

@@ -12,10 +12,13 @@
 //     routers on the way, chooses a path, keeps it open and changes over when
 //     it dies or a better one is found;
 //   - [ProbeTag] and [TxID] tell a driver which Paths a datagram is for;
+//   - [Watch] tells when this machine's network has become another one;
 //   - [Classifier] learns from ordinary peers what the routers do, with the help
 //     of their [Vantage], and says so as a [Behaviour];
 //   - [MakePlan] turns two behaviours into what each side does to reach the
 //     other, and [Puncher] does it, within the [Budget] of the node;
+//   - [KeepaliveOf] fits the keepalives to the router, [ServerCheck] asks a STUN
+//     server for its opinion;
 //   - [Appointments] are how two nodes meet again with nobody else alive.
 //
 // Probes are STUN binding requests (RFC 8489) used in the manner of ICE
@@ -39,8 +42,7 @@
 // Whoever sits on a path can hold up probes on it, and thereby make us use
 // another; it can't make us use one that doesn't lead to the peer.
 //
-// # Not done yet
-//
-// Keepalives are not fitted to the router, and nobody keeps appointments or maps
-// ports yet: the machines are here, the overlay does not use them.
+// Only Linux tells of network changes at once, and can send single datagrams with a
+// TTL of their own; elsewhere the interfaces are looked at every 5 s, and first
+// shots go out like all others.
 package nat
