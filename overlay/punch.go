@@ -68,6 +68,11 @@ func (c *core) startPunch(now time.Time, p *Peer, theirs nat.Offer) {
 	if len(plan.Steps) == 0 {
 		return
 	}
+	if plan.Method >= nat.ChosenPort && !s.byRoute {
+		// What takes many packets is kept for calls: the mesh has other
+		// neighbours to choose from, and relays.
+		return
+	}
 	trust := nat.Stranger
 	if c.attestedHost(p, theirs.Outside.Addr()) {
 		trust = nat.Attested
