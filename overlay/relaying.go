@@ -274,8 +274,7 @@ func (c *core) vouched(now time.Time, p, by *Peer, at netip.AddrPort) {
 	c.addCandidates(now, p, []netip.AddrPort{at})
 	if o := p.state.offer; !c.direct(p) && o.NodeKey != nil && c.attestedHost(p, o.Outside.Addr()) && !p.state.vouched {
 		p.state.vouched = true
-		c.endPunch(p)
-		c.startPunch(now, p, o)
+		c.startPunch(now, p, o) // does nothing when one runs already
 	}
 }
 
