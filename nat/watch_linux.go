@@ -4,6 +4,7 @@ package nat
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -69,17 +70,23 @@ func readNews(b []byte) []netNews {
 		m := &messages[i]
 		switch m.Header.Type {
 		case unix.RTM_DELADDR:
-			attrs, err := syscall.ParseNetlinkRouteAttr(m)
-			if err != nil {
+			if len(m.Data) < unix.SizeofIfAddrmsg {
 				continue
 			}
-			for _, a := range attrs {
+			// struct rtattr: length, type, value, padded to 4 bytes. The parser of
+			// package syscall panics on a last one without its padding.
+			for b := m.Data[unix.SizeofIfAddrmsg:]; len(b) >= 4; {
+				n, typ := int(binary.NativeEndian.Uint16(b)), binary.NativeEndian.Uint16(b[2:])
+				if n < 4 || n > len(b) {
+					break
+				}
 				// On links with a far end IFA_ADDRESS is that one's.
-				if a.Attr.Type == unix.IFA_LOCAL || a.Attr.Type == unix.IFA_ADDRESS {
-					if ip, ok := netip.AddrFromSlice(a.Value); ok {
+				if typ == unix.IFA_LOCAL || typ == unix.IFA_ADDRESS {
+					if ip, ok := netip.AddrFromSlice(b[4:n]); ok {
 						list = append(list, netNews{gone: ip.Unmap()})
 					}
 				}
+				b = b[min((n+3)&^3, len(b)):]
 			}
 		case unix.RTM_DELROUTE:
 			// struct rtmsg: family, dst_len, src_len, tos, table, …

@@ -27,3 +27,5 @@ func (*netns) tun(string) (*os.File, error)       { return nil, errNone }
 func (*netns) flush() error                       { return errNone }
 func (*netns) command(cmd *exec.Cmd)              { cmd.Err = errNone }
 func obstacle() string                            { return "network namespaces are Linux's" }
+
+func tool(string) (string, error) { return "", errNone }
