@@ -43,7 +43,7 @@ func (r *router) respond(now time.Duration, t *trail, body []byte) {
 		return
 	}
 	t.extend(now)
-	r.passOn(t, int(t.ended), &replyMsg{number: t.sent, hops: 1, body: bytes.Clone(body)})
+	r.passOn(t, int(t.ended), &replyMsg{number: t.sent, hops: 1, body: body})
 }
 
 // unlock checks a secret and remembers it.
@@ -55,51 +55,56 @@ func (t *trail) unlock(secret []byte) bool {
 	return true
 }
 
-// passOn sends a reply, whose body is ours, to who brought the leg, and when
-// all legs have one target to the others. When none of their links stands,
-// whoever brought another copy will do.
+// passOn sends a reply to who brought the leg, and when all legs have one target
+// to the others. When none of their links stands, whoever brought another copy
+// will do.
 func (r *router) passOn(t *trail, first int, m *replyMsg) {
-	r.held += len(m.body) - len(t.last.body)
-	t.last = *m
+	var kept []byte // a message that was sent: its end is the body
 	sent := 0
-	if r.sendReply(t, &t.backs[first], m) {
-		sent++
+	send := func(b *back, m *replyMsg) {
+		if out := r.sendReply(t, b, m); out != nil && m.number > 0 {
+			kept = out
+			sent++
+		}
 	}
+	send(&t.backs[first], m)
 	for i := range t.backs {
 		b := &t.backs[i]
 		switch {
 		case i == first || !b.taken || !t.head.exact():
 		case sent < replyWays:
-			if r.sendReply(t, b, m) {
-				sent++
-			}
+			send(b, m)
 		case !b.told: // learns at least that it arrived
-			r.sendReply(t, b, &replyMsg{hops: 1})
+			send(b, &replyMsg{hops: 1})
 		}
 	}
 	for i := 0; i < len(t.backs) && sent == 0; i++ {
-		if b := &t.backs[i]; !b.taken && r.sendReply(t, b, m) {
-			sent++
+		if b := &t.backs[i]; !b.taken {
+			send(b, m)
 		}
 	}
 	if sent == 0 {
 		r.routing.NoWayBack++
+		return
 	}
+	r.held += len(m.body) - len(t.last.body)
+	t.last = replyMsg{number: m.number, hops: m.hops, body: kept[len(kept)-len(m.body):]}
 }
 
-// sendReply reports whether the link still stands. The secret goes along the
-// first time.
-func (r *router) sendReply(t *trail, to *back, m *replyMsg) bool {
+// sendReply returns what it sent, nil when the link is gone. The secret goes
+// along the first time.
+func (r *router) sendReply(t *trail, to *back, m *replyMsg) []byte {
 	if r.c.table.find(to.n.id) == nil {
-		return false
+		return nil
 	}
 	m.trace, m.secret = t.trace, nil
 	if !to.told {
 		m.secret = t.secret[:t.secretN]
 		to.told = true
 	}
-	r.c.out.push(to.n.id, m.append(make([]byte, 0, m.size())))
-	return true
+	b := m.append(make([]byte, 0, m.size()))
+	r.c.out.push(to.n.id, b)
+	return b
 }
 
 // tell lets who brought a copy know that it arrived, by the latest reply when
@@ -157,7 +162,6 @@ func (r *router) receiveReply(now time.Duration, from *neighbour, b []byte) erro
 	case t.own:
 	case m.number > 0:
 		r.routing.Replies++
-		m.body = bytes.Clone(m.body)
 		m.hops += min(1, ^m.hops)
 		r.passOn(t, int(t.legs[a.leg].back), &m)
 	default:

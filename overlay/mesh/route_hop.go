@@ -165,8 +165,20 @@ func (r *router) step(now time.Duration, t *trail, i int) stepped {
 	t.tries = append(t.tries, given{to: n, sent: now, leg: uint8(i)})
 	n.score.waiting++
 	r.setTimer(now+n.timeout(), t, timeAck, int(l.cur))
-	r.c.out.push(n.id, appendRoute(make([]byte, 0, routeSize(&l.seen, t.tail)), l.nth, l.hops+1, &l.seen, t.tail))
+	r.c.out.push(n.id, t.encode(l))
 	return stepGave
+}
+
+// encode returns the message for a leg.
+func (t *trail) encode(l *leg) []byte {
+	size := routeSize(&l.seen, t.tail)
+	if len(t.frame) != size {
+		return appendRoute(make([]byte, 0, size), l.nth, l.hops+1, &l.seen, t.tail)
+	}
+	b := t.frame
+	t.frame = nil
+	appendRoute(b[:0:size-len(t.tail)], l.nth, l.hops+1, &l.seen, nil)
+	return b
 }
 
 // ends reports whether a copy of a message to the nearest nodes ends here, where

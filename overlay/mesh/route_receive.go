@@ -2,10 +2,7 @@
 
 package mesh
 
-import (
-	"bytes"
-	"time"
-)
+import "time"
 
 func (r *router) receiveRoute(now time.Duration, from *neighbour, b []byte) error {
 	m, err := readRoute(b)
@@ -26,16 +23,15 @@ func (r *router) receiveRoute(now time.Duration, from *neighbour, b []byte) erro
 		r.refuse(from, &trace, refuseBusy, nil)
 		return nil
 	}
+	for _, id := range [...]*ID{&from.id, &r.c.id} { // whatever the set says
+		m.seen.merge([]uint16{fingerprint(&trace, id)})
+	}
 	if t == nil {
-		t = r.newTrail(now, trace, bytes.Clone(m.tail))
+		t = r.keep(now, trace, &m)
 		r.setTimer(t.end, t, timeEnd, 0)
 	}
-	i := t.newLeg(leg{nth: m.copy, hops: m.hops, cur: -1, seen: m.seen, back: uint8(t.addBack(from, true))})
+	i := t.newLeg(leg{nth: m.copy, hops: m.hops, cur: -1, came: m.seen.n, seen: m.seen, back: uint8(t.addBack(from, true))})
 	l := &t.legs[i]
-	for _, id := range [...]*ID{&from.id, &r.c.id} { // whatever the set says
-		l.seen.merge([]uint16{fingerprint(&trace, id)})
-	}
-	l.came = l.seen.n
 	if t.route != 0 { // those who have other copies are not to ask again
 		for k := range t.tries {
 			l.seen.merge([]uint16{fingerprint(&trace, &t.tries[k].to.id)})
@@ -55,6 +51,17 @@ func (r *router) receiveRoute(now time.Duration, from *neighbour, b []byte) erro
 		r.deliver(now, t, i)
 	}
 	return nil
+}
+
+// keep remembers a message. Its tail lies where the message that will be sent
+// on has it, one visited node longer, so that a hop copies and allocates once.
+func (r *router) keep(now time.Duration, trace Trace, m *routeMsg) *trail {
+	frame := make([]byte, routeSize(&m.seen, m.tail)+2)
+	tail := frame[len(frame)-len(m.tail):]
+	copy(tail, m.tail)
+	t := r.newTrail(now, trace, tail)
+	t.frame = frame
+	return t
 }
 
 // takesAnother reports whether one more copy of a message is welcome.

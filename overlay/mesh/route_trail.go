@@ -54,6 +54,7 @@ type trail struct {
 	trace Trace
 	head  head
 	tail  []byte // head and body, never changed: messages under way share it
+	frame []byte // room for the first message sent on, tail in place; nil once used
 	gen   uint32 // counts uses of this struct, so that old timers are known
 
 	born, end time.Duration
