@@ -198,3 +198,7 @@ func (r *router) ends(t *trail, l *leg, more int) bool {
 func (r *router) absent(now time.Duration, t *trail, l *leg) bool {
 	return t.head.exact() && !t.own && l.detours == 0 && l.returned == 0 && !r.c.massFailure(r.c.epoch.Add(now))
 }
+
+// quorum is how many nodes near a target must miss it: one may have come a
+// minute ago, or have lost that link alone.
+const quorum = 2

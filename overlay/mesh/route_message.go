@@ -64,7 +64,8 @@ const (
 	refuseSeen   reason = 1 + iota // another copy came by
 	refuseStuck                    // nobody left to give it to
 	refuseBusy                     // too much to do, or asleep
-	refuseAbsent                   // nobody is nearer, and the target isn't here
+	refuseAlone                    // nobody known is nearer, and the target is not here
+	refuseAbsent                   // two said so: it is nowhere
 )
 
 var (

@@ -134,7 +134,9 @@ func (r *router) sendBack(now time.Duration, t *trail, leg int) {
 	l.stuck = true
 	why := refuseStuck
 	if r.absent(now, t, l) && !l.seen.full() && l.hops < maxHops && len(t.tries) < hopTries {
-		why = refuseAbsent
+		if why = refuseAlone; l.alone > 0 {
+			why = refuseAbsent
+		}
 	}
 	hints := l.seen.f[l.came:l.seen.n]
 	b := t.bringer(leg)
@@ -195,17 +197,19 @@ func (r *router) receiveRefuse(now time.Duration, from *neighbour, b []byte) err
 	}
 	switch why {
 	case refuseSeen:
+	case refuseAlone:
+		l.alone++
 	case refuseAbsent:
-		if l.detours == 0 && l.returned == 0 { // no way around: there is nobody
-			l.cur = -1
-			r.lost(now, t, int(t.tries[i].leg))
-			return nil
-		}
-		l.returned++
+		l.alone = quorum
 	case refuseBusy:
 		l.detours++
 	default:
 		l.returned++
+	}
+	if l.alone >= quorum && l.detours == 0 && l.returned == 0 { // no way around: there is nobody
+		l.cur = -1
+		r.lost(now, t, int(t.tries[i].leg))
+		return nil
 	}
 	l.seen.merge(hints.list())
 	r.failed(now, t, int(t.tries[i].leg))

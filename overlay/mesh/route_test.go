@@ -341,9 +341,9 @@ func TestAbsent(t *testing.T) {
 	}
 	tail, trace := g.message(Ring, true, 1)
 	g.in(3, g.encode(tail))
-	g.want(3, refusal(trace, refuseAbsent))
+	g.want(3, refusal(trace, refuseAlone))
 	g.in(3, g.encode(tail)) // asked again, it says it again
-	g.want(3, refusal(trace, refuseAbsent))
+	g.want(3, refusal(trace, refuseAlone))
 	g.m.c.alarm = g.now.Add(time.Minute)
 	tail, trace = g.message(Ring, true, 2)
 	g.in(3, g.encode(tail))
@@ -352,52 +352,52 @@ func TestAbsent(t *testing.T) {
 		t.Errorf("passed on to %v", list)
 	}
 
-	// On the way back it ends a leg, unless somebody was silent.
-	for _, silent := range []bool{false, true} {
-		g = newRig(t, 4)
+	// Two who say so end a leg, unless somebody was silent.
+	for _, c := range []struct {
+		silent bool
+		say    []reason
+		want   reason // 0: one more is asked
+	}{
+		{false, []reason{refuseAlone}, 0},
+		{false, []reason{refuseAlone, refuseAlone}, refuseAbsent},
+		{false, []reason{refuseAbsent}, refuseAbsent},
+		{false, []reason{refuseStuck, refuseAlone, refuseAlone}, 0},
+		{true, []reason{refuseAlone, refuseAlone}, 0},
+		{true, []reason{refuseAbsent}, 0},
+	} {
+		g = newRig(t, 6)
 		tail, trace = g.message(Ring, true, 1)
-		g.in(3, g.encode(tail))
-		g.want(3, ackOf(trace))
-		from := 0
-		if g.route(0); silent {
+		g.in(5, g.encode(tail))
+		g.want(5, ackOf(trace))
+		next := 0
+		if c.silent {
+			g.route(0)
 			g.pass(time.Second / 5)
-			g.route(1)
-			from = 1
+			next = 1
 		}
-		g.in(from, refusal(trace, refuseAbsent))
-		if silent {
-			g.route(2)
-		} else if _, why, _, err := readRefuse(g.got(3)); err != nil || why != refuseAbsent {
-			t.Errorf("reason %d", why)
+		for _, why := range c.say {
+			g.route(next)
+			g.in(next, refusal(trace, why))
+			next++
+		}
+		if c.want == 0 {
+			g.route(next)
+		} else if _, why, _, err := readRefuse(g.got(5)); err != nil || why != c.want {
+			t.Errorf("%+v: said %d", c, why)
 		}
 		g.quiet()
 	}
 }
 
-// A sleeping node takes what is for itself and passes nothing on; nobody passes
-// anything through one.
-func TestNoWayThroughLeaf(t *testing.T) {
-	g := newRig(t, 3)
-	g.m.SetSelf(g.now, Open, true)
-	g.drain()
+// Who is the last to be asked counts as well.
+func TestAbsentHere(t *testing.T) {
+	g := newRig(t, 2)
 	tail, trace := g.message(Ring, true, 1)
-	g.in(2, g.encode(tail))
-	g.want(2, refusal(trace, refuseBusy))
-	g.key = g.m.c.id
-	tail, trace = g.message(Ring, true, 1)
-	if e := g.in(2, g.encode(tail)); len(e) != 1 {
-		t.Errorf("events %v", e)
-	}
-	g.want(2, ackOf(trace))
-
-	g = newRig(t, 3)
-	g.m.c.table.find(g.peers[0].id).card.Leaf = true
-	tail, _ = g.message(Ring, true, 1)
-	g.in(2, g.encode(tail))
-	g.route(1)
-	g.key = g.peers[0].id
-	tail, _ = g.message(Ring, true, 2)
-	g.peers[2].got = nil
-	g.in(2, g.encode(tail))
+	g.in(1, g.encode(tail))
+	g.want(1, ackOf(trace))
 	g.route(0)
+	g.in(0, refusal(trace, refuseAlone))
+	if _, why, _, err := readRefuse(g.got(1)); err != nil || why != refuseAbsent {
+		t.Errorf("said %d", why)
+	}
 }

@@ -88,6 +88,7 @@ type leg struct {
 	back      uint8 // index of who brought it; nobody at the origin
 	stuck     bool  // no way found, and said so
 	returned  uint8 // by how many neighbours as stuck
+	alone     uint8 // how many said that they should know the target
 	detours   uint8
 	cur       int8 // index of the try that has it now, -1 none
 	seen      visited

@@ -246,7 +246,7 @@ func (w *routeWorld) arrive(e worldEvent) {
 			case sink:
 				answer(appendAck(nil, &trace))
 			case refuser:
-				answer(appendRefuse(nil, &trace, reason(1+w.rng.IntN(4)), nil))
+				answer(appendRefuse(nil, &trace, reason(1+w.rng.IntN(5)), nil))
 			case liar:
 				answer(appendAck(nil, &trace))
 				r := replyMsg{trace: trace, number: 1, hops: 1, secret: h.salt[:], body: []byte("lie")}
