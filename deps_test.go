@@ -51,6 +51,7 @@ var layers = house.Layers{
 		"examples/*":     {".", "identity", "media", "media/ogg", "media/opus", "nat"},
 		"examples/demo":  {".", "identity", "media", "media/ogg", "media/opus", "nat", "internal/simnet"},
 		"internal/tools": {}, "internal/tools/*": {},
+		"internal/tools/meshsim": {"identity", "overlay/mesh", "overlay/directory", "internal/wire"},
 		"internal/tools/voicebench": {
 			"media", "media/libopus", "media/ogg", "media/voice", "session", "internal/simnet", "internal/tools/estoi",
 		},
@@ -119,6 +120,8 @@ var purity = house.Purity{
 		"overlay/relay/endpoint.go": "read deadlines and times of use of a relayed connection",
 		"session/call.go":           "a call's goroutines, as the application sees it",
 		"session/flow.go":           "a call's packets between tracks and sockets, its reports",
+		"overlay/tcp.go":            "dials and accepts TCP in the background",
+		"session/legs.go":           "searches for further devices in the background, with a time limit",
 		"session/met.go":            "lets go of nodes after a while",
 		"session/hub.go":            "runs the call machine on the loop; logs",
 		"session/screen.go":         "asks the application on a goroutine of its own",
