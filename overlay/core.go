@@ -77,6 +77,9 @@ func (c *core) Advance(now time.Time) {
 			s.coolAt = time.Time{}
 			c.unrelay(now, p, false)
 		}
+		if p.both.Load() && !now.Before(s.bothUntil) {
+			p.both.Store(false)
+		}
 		if s.opener {
 			c.warm(now, p)
 			c.again(now, p)

@@ -302,6 +302,7 @@ func (c *core) surplus(node identity.NodeID) {
 // along the route it came on, or on a route of its own.
 func (c *core) routed(now time.Time, p *Peer, body []byte) {
 	s := &p.state
+	c.doubly(now, p)
 	if now.Before(s.routeUntil) {
 		c.replyRouted(now, p, &parcel{body: body})
 		return
@@ -319,6 +320,17 @@ func (c *core) routed(now time.Time, p *Peer, body []byte) {
 	}
 	id := c.mesh.m.Send(now, mesh.Request{To: p.node, Exact: true, Kind: mesh.Ring, Body: sealed, Lock: sha256.Sum256(secret)})
 	c.mesh.rings[id] = ring{p: p, place: replyPlace(sealed), expires: now.Add(ringLife)}
+}
+
+// doubly has messages to p go over link and route for a while, and looks
+// whether the paths of a silent link still stand.
+func (c *core) doubly(now time.Time, p *Peer) {
+	s := &p.state
+	if s.linked && !s.media && s.paths != nil && now.After(s.bothUntil) {
+		s.paths.NetworkChanged(now)
+	}
+	s.bothUntil = now.Add(ringLife)
+	p.both.Store(true)
 }
 
 // replyRouted answers along the route on which p's last message came.
@@ -350,6 +362,7 @@ func (c *core) delivered(now time.Time, e mesh.Delivered) {
 		}
 		s := &p.state
 		s.byRoute = true
+		c.doubly(now, p)
 		s.route, s.routeUntil = e.Route, now.Add(ringLife)
 		s.routeSecret, s.routePlace = in.secret, replyPlace(e.Body)
 		answer := &parcel{near: c.vicinity(), tcp: c.tcpAddrs()}

@@ -26,6 +26,7 @@ type Peer struct {
 
 	link atomic.Pointer[Link]     // the link in use; nil between links
 	path atomic.Pointer[PathInfo] // as last announced
+	both atomic.Bool              // messages go over link and route; the loop writes it
 
 	state peerState // owned by the loop
 }
@@ -60,7 +61,8 @@ type peerState struct {
 	meshed      bool            // the mesh knows of the link
 	route       mesh.Route      // its last message came on
 	routeUntil  time.Time
-	routeSecret []byte // opens the lock of that message; nil once shown
+	bothUntil   time.Time // messages go over link and route until then
+	routeSecret []byte    // opens the lock of that message; nil once shown
 	routePlace  []byte
 
 	// Of relays.
@@ -135,8 +137,21 @@ func (p *Peer) Age() time.Duration {
 // Send queues a session message on the peer's link; without one it is sent
 // over the route, where it may be lost. It never blocks. Error: ErrCongested.
 func (p *Peer) Send(body []byte) error {
-	if l := p.link.Load(); l != nil {
+	if l := p.link.Load(); l != nil && !p.both.Load() {
 		if err := l.Send(body); !errors.Is(err, ErrDown) {
+			return err
+		}
+	}
+	return p.Ring(body)
+}
+
+// Ring sends a message over the link, if there is one, and over the route as
+// well: a silent link may be dead and nobody have noticed. So does Send for a
+// while from then on, and when a message has come over the route. The other
+// side gets most of it twice.
+func (p *Peer) Ring(body []byte) error {
+	if l := p.link.Load(); l != nil {
+		if err := l.Send(body); err != nil && !errors.Is(err, ErrDown) {
 			return err
 		}
 	}

@@ -143,7 +143,7 @@ func (c *core) relayUp(now time.Time, p *Peer) {
 
 // ringFlow uses what a ring has left at the nodes it passed.
 func (c *core) ringFlow(now time.Time, p *Peer, neighbour identity.NodeID, trace [16]byte, out bool) {
-	if neighbour == c.o.self || neighbour == p.node || p.state.linked {
+	if neighbour == c.o.self || neighbour == p.node {
 		return
 	}
 	c.relays.ringing = p

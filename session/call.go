@@ -239,7 +239,11 @@ func (h *Hub) drain(now time.Time) {
 			if IsInvite(body) && r.secret != (identity.Secret{}) {
 				body = NewRing(now, o.To.Identity, r.secret, h.ov.Node(), o.To.Node, body)
 			}
-			if err := r.ov.Send(body); err != nil {
+			send := r.ov.Send
+			if typeOf(body) == typeRing {
+				send = r.ov.Ring
+			}
+			if err := send(body); err != nil {
 				h.log.Debug("session message not sent", "peer", o.To.Identity, "err", err)
 			}
 		}
