@@ -100,7 +100,7 @@ func (c *core) Advance(now time.Time) {
 			c.redial(p)
 		case !s.down.IsZero() && now.Sub(s.down) >= deadAfter:
 			if l := p.link.Load(); l != nil {
-				l.close(codeBye, "no path")
+				l.close(codeUnused, "no path")
 			}
 			s.down = time.Time{}
 		}

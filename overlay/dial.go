@@ -159,8 +159,10 @@ func (o *Overlay) serve(l *Link) {
 	err := l.read(o.ctx)
 	var app *quic.ApplicationError
 	var reset *quic.StatelessResetError
-	bye := errors.As(err, &app) && app.Remote && app.ErrorCode == codeBye ||
-		errors.As(err, &reset) // the node that has the old one's secret now does not know the link
+	bye := errors.As(err, &app) && app.Remote && app.ErrorCode == codeBye
+	// Whoever has the node's secret now does not know the link: started anew,
+	// most likely, unless it has just rung over the route.
+	forgotten := errors.As(err, &reset)
 	o.log.Debug("link ended", "peer", l.peer.node, "err", err)
 	if errors.Is(err, errFrame) {
 		o.badFrames.Add(1)
@@ -168,7 +170,9 @@ func (o *Overlay) serve(l *Link) {
 	} else {
 		l.close(codeBye, "")
 	}
-	o.loop.Do(context.Background(), func(now time.Time) { o.core.lost(now, l, bye) })
+	o.loop.Do(context.Background(), func(now time.Time) {
+		o.core.lost(now, l, bye || forgotten && !now.Before(l.peer.state.bothUntil))
+	})
 }
 
 // accept takes incoming connections until the listener closes.

@@ -36,11 +36,12 @@ func (e *VersionError) Error() string {
 
 // Application error codes with which links are closed (RFC 9000 §20.2).
 const (
-	codeBye      = 0 // shut down or no longer needed
+	codeBye      = 0 // the node shuts down
 	codeNetwork  = 1 // the proof of the network secret is wrong
 	codeVersion  = 2 // unknown major version
 	codeDouble   = 3 // another link between the same nodes stays
 	codeProtocol = 4 // a frame that no version allows
 	codeRefused  = 5 // policy or limits
 	codePeer     = 6 // not the node that was asked for
+	codeUnused   = 7 // the link is dead or not needed; the node goes on
 )

@@ -293,7 +293,7 @@ func (c *core) meet(now time.Time, p *Peer, theirs nat.Offer) {
 func (c *core) surplus(node identity.NodeID) {
 	if p := c.peers[node]; p != nil && p.state.linked && p.state.refs <= 0 {
 		if l := p.link.Load(); l != nil {
-			l.close(codeBye, "surplus")
+			l.close(codeUnused, "surplus")
 		}
 	}
 }
@@ -366,7 +366,7 @@ func (c *core) delivered(now time.Time, e mesh.Delivered) {
 		s.route, s.routeUntil = e.Route, now.Add(ringLife)
 		s.routeSecret, s.routePlace = in.secret, replyPlace(e.Body)
 		answer := &parcel{near: c.vicinity(), tcp: c.tcpAddrs()}
-		if in.offer != nil && !s.linked {
+		if in.offer != nil { // our link to it, if any, may be one that it has lost
 			offer := c.offer(now, p.mine)
 			answer.offer = &offer
 		}

@@ -35,7 +35,7 @@ func (c *core) punch(now time.Time, p *Peer, theirs nat.Offer) {
 	s := &p.state
 	if s.paths == nil {
 		c.openPaths(now, p, theirs.Cred)
-	} else if !s.linked {
+	} else {
 		s.paths.SetRemote(now, theirs.Cred)
 	}
 	if !s.linked {
