@@ -38,13 +38,14 @@ var layers = house.Layers{
 		"overlay/mesh":      {"identity", "internal/wire"},
 		"overlay/directory": {"identity", "internal/wire"},
 		"overlay/relay":     {"identity", "internal/wire", "internal/sock"}, // the STUN filter before TURN
+		"overlay/lan":       {"internal/drive"},
 		"internal/carrier":  {"internal/wire"},
 		"overlay":           {"identity", "nat", "overlay/mesh", "overlay/directory", "overlay/relay", "internal/wire", "internal/sock", "internal/carrier", "internal/drive"},
 		"session":           {"identity", "nat", "overlay", "media", "internal/wire", "internal/drive"},
 
 		// An embedder pays for what it uses: never media/webrtc or media/libopus.
 		".": {
-			"identity", "nat", "nat/portmap", "overlay", "overlay/relay", "session", "media", "media/ogg", "media/opus",
+			"identity", "nat", "nat/portmap", "overlay", "overlay/lan", "overlay/relay", "session", "media", "media/ogg", "media/opus",
 			"internal/wire", "internal/sock", "internal/drive", "internal/store",
 		},
 
@@ -76,7 +77,7 @@ var layers = house.Layers{
 		"github.com/quic-go/quic-go":    {"overlay"},
 		"go.etcd.io/bbolt":              {"internal/store"},
 		"golang.org/x/crypto":           {"identity", "session", "internal/store"},
-		"golang.org/x/net":              {"nat", "nat/portmap", "internal/sock", "internal/natlab"},
+		"golang.org/x/net":              {"nat", "nat/portmap", "overlay/lan", "internal/sock", "internal/natlab"},
 		"golang.org/x/sys":              {"nat", "nat/portmap", "internal/sock", "internal/natlab"},
 	},
 }
@@ -112,6 +113,10 @@ var purity = house.Purity{
 		"nat/portmap/upnp.go":       "wraps goupnp",
 		"overlay/appoint.go":        "dials who keeps an appointment",
 		"overlay/dial.go":           "dials and accepts in the background; links drain for a while",
+		"overlay/lan/config.go":     "carries the logger; draws the instance's name",
+		"overlay/lan/interfaces.go": "asks the system for its interfaces",
+		"overlay/lan/service.go":    "goroutines, loop and clock; logs",
+		"overlay/lan/socket.go":     "sockets in mDNS's groups",
 		"overlay/link.go":           "goroutines and deadlines of a QUIC connection",
 		"overlay/overlay.go":        "opens socket, transport and loop; logs",
 		"overlay/peer.go":           "a peer as the application sees it; the age of its link",
