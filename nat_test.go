@@ -90,3 +90,37 @@ func TestNATVerdict(t *testing.T) {
 		})
 	}
 }
+
+// Neighbours that are behind NATs themselves, and were introduced, tell a node
+// as much: where nobody is public there are no others.
+func TestNATVerdictFromIntroduced(t *testing.T) {
+	simTest(t, func(t *testing.T, s *sim) {
+		join := s.publics(1)
+		var nodes []*Node
+		for i := range 8 {
+			c := simnet.NATConfig{Pool: []netip.Addr{netip.AddrFrom4([4]byte{46, byte(i), 0, 1})}, Ports: simnet.Random}
+			if i == 0 {
+				c.Mapping, c.Filtering = simnet.AddressAndPortDependent, simnet.AddressAndPortDependent
+			}
+			var h *simnet.Host
+			s.net.Do(func(w *simnet.World) {
+				h = w.NAT("nat", simnet.Profile{}, c).Host("node", access, netip.MustParseAddr("192.168.1.2"))
+			})
+			n := s.start("node", Config{Join: join}, s.opener(h), s.listen(h, 4000))
+			if err := n.Join(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			nodes = append(nodes, n)
+		}
+		time.Sleep(20 * time.Second)
+		for i, n := range nodes {
+			want := nat.EndpointIndependent
+			if i == 0 {
+				want = nat.AddressAndPortDependent
+			}
+			if b := n.NAT().Behaviour; b.Mapping != want || b.Confidence < 0.5 {
+				t.Errorf("node %d with %d links: %v, confidence %.2f; want %v", i, n.Status().Links, b.Mapping, b.Confidence, want)
+			}
+		}
+	})
+}

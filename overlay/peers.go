@@ -166,6 +166,9 @@ func (c *core) adopt(now time.Time, l *Link, via sock.Path) {
 	if s.active.Remote.IsValid() {
 		c.serve(p, l)
 	}
+	if _, _, proved := s.paths.Active(); proved { // else when its first probe is answered
+		c.observe(now, p)
+	}
 	if len(s.links) > maxLinks {
 		c.closeOldest(p)
 	}
