@@ -42,7 +42,10 @@ type Config struct {
 	// for IPv4 and, where there is IPv6, the same one for it.
 	Listen string
 	// PacketConn replaces the UDP socket; Listen is then ignored. The node
-	// owns and closes it. Its addresses must be *net.UDPAddr.
+	// owns and closes it. Its addresses must be *net.UDPAddr. If it has a method
+	// Open(port uint16) (net.PacketConn, error), the node opens further sockets
+	// of the same kind with it, port 0 for any: a NAT that has an outside port
+	// for each address written to is told apart, and passed, by several.
 	PacketConn net.PacketConn
 	// ListenTCP is a TCP address, host:port, where the node takes links as well:
 	// 443 lets those in whose network passes no UDP. "" takes none. Such nodes
@@ -139,10 +142,14 @@ func (c *Config) sockets(last uint16) ([]net.PacketConn, error) {
 // opener opens one more socket, for tests of the NAT and for punching.
 type opener func(ipv4 bool, port uint16) (net.PacketConn, error)
 
-// opener returns nil when the app gave the socket itself: then there are no
-// others.
+// opener returns nil when the app gave the socket itself, and no way to others.
 func (c *Config) opener(conns []net.PacketConn) opener {
 	if c.PacketConn != nil {
+		if o, ok := c.PacketConn.(interface {
+			Open(port uint16) (net.PacketConn, error)
+		}); ok {
+			return func(_ bool, port uint16) (net.PacketConn, error) { return o.Open(port) }
+		}
 		return nil
 	}
 	bound := map[bool]netip.Addr{true: netip.IPv4Unspecified(), false: netip.IPv6Unspecified()}
