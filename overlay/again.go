@@ -30,6 +30,7 @@ func (c *core) again(now time.Time, p *Peer) {
 	case !s.media || !s.opener || !s.linked || c.direct(p):
 		s.againAt, s.againWait = time.Time{}, againFirst
 	case s.againAt.IsZero():
+		s.againWait = max(s.againWait, againFirst) // a call may begin relayed
 		s.againAt = now.Add(s.againWait)
 	case !now.Before(s.againAt):
 		s.againWait = min(2*s.againWait, againMost)
