@@ -27,6 +27,8 @@ const (
 	locateFor = 500 * time.Millisecond
 	holeFor   = 3 * time.Second
 	holePause = 3 * time.Second
+	// holeServe is the least time between two questions that are answered.
+	holeServe = time.Second
 	// holeMargin is what probes take, and a punch beyond its plan.
 	holeMargin = 2 * time.Second
 	// locators are asked at once: one may have gone.
@@ -51,7 +53,8 @@ type renewal struct {
 	on     time.Time     // media began; zero = there is none
 	phase  holePhase
 	until  time.Time // of the phase
-	next   time.Time // no attempt before
+	next   time.Time // no attempt of our own before
+	served time.Time // the other side's latest
 	asked  bool      // the other side began
 	offer  nat.Offer // its
 	id     uint32    // of the question about the fresh socket
@@ -87,6 +90,9 @@ func (c *core) renewDue(p *Peer) time.Time {
 		return time.Time{}
 	}
 	at := r.on // of a mapping that others use as well nobody knows the age
+	if c.obs.class.Behaviour().Absolute == 0 {
+		at = at.Add(holePause) // the other side should begin
+	}
 	if !r.born.IsZero() {
 		at = r.born.Add(life)
 	}
@@ -201,10 +207,17 @@ func (c *core) holeAsked(now time.Time, l *Link, body []byte) error {
 	}
 	r.offer, r.theirs = o, o.Behaviour
 	switch {
-	case r.phase == holeAsking: // the answer, or both have asked
+	case r.phase == holeAsking:
+		if !answer { // both have asked; ours may have been too early for it
+			own := c.offer(now, p.mine)
+			own.Candidates, own.Outside = nil, r.at
+			if err := l.send(frameHole, appendHole(nil, true, own)); err != nil {
+				c.o.log.Debug("hole not answered", "peer", p.node, "err", err)
+			}
+		}
 		c.dig(now, p)
-	case r.phase == holeIdle && !answer && !now.Before(r.next):
-		r.asked = true
+	case r.phase == holeIdle && !answer && now.Sub(r.served) >= holeServe:
+		r.asked, r.served = true, now
 		c.locate(now, p)
 	case r.phase == holeLocating && !answer:
 		r.asked = true
