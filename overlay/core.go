@@ -291,7 +291,7 @@ func (c *core) announce(p *Peer, replay bool) {
 		}
 	}
 	old := p.path.Swap(&i)
-	if s.linked && (replay || old == nil || old.Up != i.Up || old.Remote != i.Remote || old.Local != i.Local || old.Kind != i.Kind || old.Reason != i.Reason || !slices.Equal(old.Vias, i.Vias)) {
+	if (s.linked || s.media) && (replay || old == nil || old.Up != i.Up || old.Remote != i.Remote || old.Local != i.Local || old.Kind != i.Kind || old.Reason != i.Reason || !slices.Equal(old.Vias, i.Vias)) {
 		c.o.events.push(PathChanged{p, i, replay})
 	}
 }
