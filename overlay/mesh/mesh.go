@@ -77,7 +77,7 @@ const MaxBody = 3500
 // Out is a message for a neighbour.
 type Out struct {
 	To   ID
-	Body []byte // valid until the next call
+	Body []byte // valid until the next call; not to be changed
 }
 
 // Route names a message that was delivered here, to reply to.
@@ -137,7 +137,8 @@ type Surplus struct{ Node ID }
 
 // Delivered brings a message that ends here. The driver answers with Reply, as
 // often as it likes within the message's life, the first time with the lock's
-// secret when there is a lock.
+// secret when there is a lock: at once, and also when it wants nothing of the
+// message, since what isn't answered counts as lost at every hop.
 type Delivered struct {
 	Route Route
 	To    ID

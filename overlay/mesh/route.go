@@ -17,6 +17,9 @@ const (
 	// copies say so.
 	maxCopies = 16
 	lastAfter = 1200 * time.Millisecond
+	// takenAfter is how long who takes delivery of a message without a lock
+	// may think about a reply before the router says that it arrived.
+	takenAfter = 100 * time.Millisecond
 )
 
 // router carries messages from hop to hop: as origin, on the way, as target.
@@ -197,6 +200,9 @@ func (r *router) deliver(now time.Duration, t *trail, leg int) {
 		return
 	}
 	r.c.events.push(e)
+	if !t.own && !t.head.locked() {
+		r.setTimer(now+takenAfter, t, timeTook, 0)
+	}
 }
 
 // receive takes a message of type 0x10–0x1f.
@@ -290,6 +296,10 @@ func (r *router) advance(at time.Time) {
 			r.silent(now, t, int(x.try))
 		case timeMore:
 			r.more(now, t, int(x.try))
+		case timeTook:
+			if t.sent == 0 {
+				r.tell(t, &t.backs[t.ended])
+			}
 		case timeEnd:
 			r.judge(t)
 			if now < t.end {

@@ -4,6 +4,7 @@ package mesh
 
 import (
 	"bytes"
+	"slices"
 	"testing"
 	"time"
 )
@@ -400,4 +401,109 @@ func TestAbsentHere(t *testing.T) {
 	if _, why, _, err := readRefuse(g.got(1)); err != nil || why != refuseAbsent {
 		t.Errorf("said %d", why)
 	}
+}
+
+// A sleeping node takes what is for itself and passes nothing on; nobody passes
+// anything through one, and it keeps nothing for others.
+func TestNoWayThroughLeaf(t *testing.T) {
+	g := newRig(t, 3)
+	g.m.SetSelf(g.now, Open, true)
+	g.drain()
+	tail, trace := g.message(Ring, true, 1)
+	g.in(2, g.encode(tail))
+	g.want(2, refusal(trace, refuseBusy))
+	g.key = g.m.c.id
+	tail, trace = g.message(Ring, true, 1)
+	if e := g.in(2, g.encode(tail)); len(e) != 1 {
+		t.Errorf("events %v", e)
+	}
+	g.want(2, ackOf(trace))
+	if _, e := g.send(Request{To: g.key, Kind: Store}); len(e) != 0 {
+		t.Errorf("events %v", e)
+	}
+
+	g = newRig(t, 3)
+	g.m.c.table.find(g.peers[0].id).card.Leaf = true
+	tail, _ = g.message(Ring, true, 1)
+	g.in(2, g.encode(tail))
+	g.route(1)
+	g.key = g.peers[0].id
+	tail, _ = g.message(Ring, true, 2)
+	g.peers[2].got = nil
+	g.in(2, g.encode(tail))
+	g.route(0)
+}
+
+// Of those who give a copy back six are enough, too.
+func TestReturned(t *testing.T) {
+	g := newRig(t, 10)
+	tail, trace := g.message(Ring, true, 1)
+	g.in(9, g.encode(tail))
+	g.want(9, ackOf(trace))
+	for i := range maxStuck + 1 {
+		g.route(i)
+		g.in(i, refusal(trace, refuseStuck))
+	}
+	if _, why, _, err := readRefuse(g.got(9)); err != nil || why != refuseStuck {
+		t.Errorf("said %d", why)
+	}
+	g.quiet()
+}
+
+// Where a copy has ended, others go to the eight nearest and no farther.
+func TestCopiesStayNear(t *testing.T) {
+	g := newRig(t, 14)
+	g.key = g.m.c.id
+	tail, trace := g.message(Store, false, 1)
+	g.in(13, g.encode(tail))
+	var near [siblings]*neighbour
+	g.m.c.table.nearest(near[:0], g.key, siblings, nil)
+	var to []int
+	g.peers[13].got = nil
+	for i := 12; i > 5; i-- {
+		g.in(i, g.encode(tail))
+		for k, p := range g.peers {
+			if len(p.got) > 0 && p.got[0][0] == typeRoute {
+				to = append(to, k)
+				g.in(k, ackOf(trace))
+			}
+		}
+		for _, p := range g.peers {
+			p.got = nil
+		}
+	}
+	for _, k := range to {
+		if i := slices.IndexFunc(near[:], func(n *neighbour) bool { return n.id == g.peers[k].id }); i < 0 {
+			t.Errorf("a copy went to %d", k)
+		}
+	}
+	if len(to) == 0 {
+		t.Error("no copy went on")
+	}
+}
+
+// The mesh says for who takes delivery without a word that a message without a
+// lock has arrived, so that silence is only ever a loss.
+func TestTaken(t *testing.T) {
+	g := newRig(t, 2)
+	g.key, g.lock = g.m.c.id, [32]byte{}
+	tail, trace := g.message(Store, false, 1)
+	e := g.in(1, g.encode(tail))
+	g.want(1, ackOf(trace))
+	g.pass(takenAfter - time.Millisecond)
+	g.quiet()
+	g.pass(time.Millisecond)
+	g.want(1, g.reply(trace, 0, nil, ""))
+	g.m.Reply(g.now, e[0].(Delivered).Route, nil, []byte("late"))
+	g.drain()
+	g.want(1, g.reply(trace, 1, nil, "late"))
+
+	tail, trace = g.message(Store, false, 2)
+	e = g.in(1, g.encode(tail))
+	g.want(1, ackOf(trace))
+	g.m.Reply(g.now, e[0].(Delivered).Route, nil, []byte("quick"))
+	g.drain()
+	g.want(1, g.reply(trace, 1, nil, "quick"))
+	g.pass(life)
+	g.quiet()
 }

@@ -18,6 +18,7 @@ type timerKind uint8
 const (
 	timeAck  timerKind = iota // a try's ACK is due
 	timeMore                  // more copies are
+	timeTook                  // who took delivery hasn't replied
 	timeEnd                   // the trail's end, or its judgement
 )
 
