@@ -66,6 +66,14 @@ type offer struct {
 // lower is how names are compared (RFC 6762 §16).
 func lower(n dnsmessage.Name) string { return strings.ToLower(n.String()) }
 
+// isInstance says whether a name in lower case is one of our service's. A label
+// may have dots in it, but then the name as text can't be told from another
+// one, nor written again; no node has such a name.
+func isInstance(name string) bool {
+	label, ok := strings.CutSuffix(name, "."+service)
+	return ok && label != "" && !strings.Contains(label, ".")
+}
+
 // parse reads a message. What is not of our service is left out.
 func parse(b []byte) (m message, err error) {
 	var p dnsmessage.Parser
@@ -155,7 +163,7 @@ func (r *records) take(h dnsmessage.ResourceHeader, skip func() error, p *dnsmes
 		return skip()
 	}
 	name, life := lower(h.Name), time.Duration(h.TTL)*time.Second
-	ours := strings.HasSuffix(name, "."+service)
+	ours := isInstance(name)
 	switch {
 	case h.Type == dnsmessage.TypePTR && name == service:
 		x, err := p.PTRResource()

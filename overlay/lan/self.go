@@ -111,7 +111,7 @@ func (s *self) question(known []string) ([]byte, error) {
 	for _, k := range append([]string{s.instance}, known...) {
 		to, err := dnsmessage.NewName(k)
 		if err != nil {
-			continue // names of others that can't be written are answered again
+			continue
 		}
 		m.Answers = append(m.Answers, dnsmessage.Resource{
 			Header: dnsmessage.ResourceHeader{Name: asked, Class: dnsmessage.ClassINET, TTL: uint32(ttl / time.Second)},
