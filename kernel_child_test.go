@@ -131,6 +131,8 @@ func TestKernelChild(t *testing.T) {
 			cfg.Join = append(cfg.Join, value)
 		case "listen":
 			cfg.Listen = value
+		case "tcp":
+			cfg.ListenTCP = value
 		}
 	}
 	n, err := New(cfg)

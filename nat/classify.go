@@ -41,6 +41,9 @@ type VantagePoint struct {
 	Peer   Peer
 	Addr   netip.AddrPort // where it is written to
 	Second uint16         // its second port behind the same address; 0 = none known
+	// TCP says that the peer is reached over TCP at that address: it is alive,
+	// and silent over UDP only if that is blocked, here or there.
+	TCP bool
 }
 
 // Sighting says where a peer sees the node's own socket: from an ordinary

@@ -14,6 +14,10 @@ const (
 	enoughSilent = maxAsked
 	// blockedSure is claimed then: the peers' own state is hearsay.
 	blockedSure = 0.92
+	// enoughAlive networks with peers that answer over TCP and not over UDP say
+	// so as well; it could still be the peers' own firewalls.
+	enoughAlive = 2
+	blockedFew  = 0.8
 	// unsaid stands for the confidence of what is not known at all.
 	unsaid = 0.3
 	// notable is a change of confidence worth telling.
@@ -29,6 +33,7 @@ type found struct {
 	ports            portFinding
 	blocked          bool
 	asked            int // peers
+	few              bool
 	public           []netip.Addr
 	arbitrary        Tri
 	hairpin, chosen  Tri
@@ -81,17 +86,22 @@ func (c *Classifier) judge() {
 		f.ports = ownPort(c.points, f.mapping, c.now)
 	}
 	silent := 0
-	var nets []netip.Prefix
+	var nets, alive []netip.Prefix
 	for _, p := range c.points {
 		if p.Addr.Addr().Is6() == c.round.six && p.silent && !p.main.fresh(c.now) {
 			silent++
 			if !slices.Contains(nets, p.prefix) {
 				nets = append(nets, p.prefix)
+				if p.TCP {
+					alive = append(alive, p.prefix)
+				}
 			}
 		}
 	}
 	f.asked = silent
-	f.blocked = f.mapping.heard == 0 && len(c.round.samples) == 0 && silent >= enoughSilent && len(nets) >= enoughPrefixes
+	f.blocked = f.mapping.heard == 0 && len(c.round.samples) == 0 &&
+		(silent >= enoughSilent && len(nets) >= enoughPrefixes || len(alive) >= enoughAlive)
+	f.few = len(nets) < enoughPrefixes
 	if f.mapping.kind == UnknownDependence && !f.blocked && c.found.done {
 		return // nobody was there to ask; what was known still stands
 	}
@@ -179,6 +189,9 @@ func (c *Classifier) compose() {
 	switch {
 	case f.blocked:
 		b.Mapping, b.Filtering, b.Confidence = UDPBlocked, UDPBlocked, blockedSure
+		if f.few {
+			b.Confidence = blockedFew
+		}
 		say(fmt.Sprintf("none of %d peers answered over UDP", f.asked))
 	case m.kind == NoNAT:
 		b.Mapping, b.Filtering, b.Ports = NoNAT, l.kind, Preserved

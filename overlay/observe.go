@@ -84,7 +84,7 @@ func (c *core) observe(now time.Time, p *Peer) {
 			// Does UDP get nothing back there, or anywhere?
 			c.serve(p, l)
 			c.obs.asker.SetPeer(s.number, l.hello.cred())
-			c.obs.class.AddPeer(now, nat.VantagePoint{Peer: s.number, Addr: s.udp})
+			c.obs.class.AddPeer(now, nat.VantagePoint{Peer: s.number, Addr: s.udp, TCP: true})
 		}
 		return
 	}
