@@ -62,7 +62,9 @@ func start(t *testing.T, flags ...string) *rig {
 	outR, outW := io.Pipe()
 	r := &rig{t: t, in: inW, out: outR, signals: make(chan os.Signal, 1), events: make(chan object, 4096), exit: make(chan int, 1)}
 	args := append([]string{"-json", "-dir", t.TempDir(), "-listen", "127.0.0.1:0"}, flags...)
+	ended := make(chan struct{})
 	go func() {
+		defer close(ended)
 		code := run(args, inR, outW, &r.errs, r.signals)
 		outW.Close()
 		inR.Close()
@@ -87,6 +89,7 @@ func start(t *testing.T, flags ...string) *rig {
 		}
 		outR.Close()
 		inW.Close()
+		<-ended // it writes its state at the end
 	})
 	r.id = r.wait("ready")["id"].(string)
 	return r
