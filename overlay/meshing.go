@@ -320,6 +320,7 @@ func (c *core) routed(now time.Time, p *Peer, body []byte) {
 	}
 	id := c.mesh.m.Send(now, mesh.Request{To: p.node, Exact: true, Kind: mesh.Ring, Body: sealed, Lock: sha256.Sum256(secret)})
 	c.mesh.rings[id] = ring{p: p, place: replyPlace(sealed), expires: now.Add(ringLife)}
+	c.expectMedia(now, p, id)
 }
 
 // doubly has messages to p go over link and route for a while, and looks
@@ -402,7 +403,9 @@ func (c *core) routeAnswered(now time.Time, e mesh.Answered) {
 		c.meet(now, r.p, *in.offer)
 		c.overTCP(now, r.p, in.tcp)
 	}
+	c.expectMedia(now, r.p, e.Request)
 	c.ringFlow(now, r.p, e.First, e.Trace, true)
+	c.useShort(r.p, e.First)
 	if len(in.near) > 0 {
 		r.p.state.near, r.p.state.opener = in.near, true
 		c.warm(now, r.p)

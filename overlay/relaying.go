@@ -26,6 +26,7 @@ type relaying struct {
 	flows   map[relay.Hop]*ownFlow
 	opening map[uint32]*Peer // requests for flows on their way
 	ringing *Peer            // whose ring's flow is being opened right now
+	early   bool             // and nobody knows yet whether it leads there
 }
 
 // ownFlow is a flow of this node's own.
@@ -152,6 +153,47 @@ func (c *core) ringFlow(now time.Time, p *Peer, neighbour identity.NodeID, trace
 	c.relays.ringing = nil
 }
 
+// expectMedia opens what a ring of ours leaves at the neighbours that took it:
+// the answer's media comes back on the way that was the fastest there, perhaps
+// on another one than the answer, and before it.
+func (c *core) expectMedia(now time.Time, p *Peer, request uint32) {
+	if p.state.linked && c.direct(p) {
+		return
+	}
+	if p.state.paths == nil {
+		c.openPaths(now, p, nat.Cred{}) // as its answer tells
+	}
+	trace, first := c.mesh.m.Ways(request)
+	for _, neighbour := range first {
+		c.relays.early = true
+		c.ringFlow(now, p, neighbour, trace, true)
+		c.relays.early = false
+	}
+}
+
+// useShort sends by what a ring has left on the way through a neighbour, while
+// there is nothing better.
+func (c *core) useShort(p *Peer, neighbour identity.NodeID) {
+	for at, f := range c.relays.flows {
+		if at.Node == neighbour && f.p == p && f.kind == relay.Short {
+			c.takeUnproved(p, f.path)
+			return
+		}
+	}
+}
+
+// takeUnproved uses a flow while no path is proved. Its relay is a neighbour, so
+// this aims at nobody: the first media need not wait for a probe's answer.
+func (c *core) takeUnproved(p *Peer, path sock.Path) {
+	if _, _, ok := p.state.paths.Active(); ok || p.state.active.Remote.IsValid() {
+		return
+	}
+	p.sock.Use(path)
+	p.sock.Bind(path)
+	p.state.active = path
+	c.announce(p, false)
+}
+
 func (c *core) drainRelays(now time.Time) {
 	r := &c.relays
 	for {
@@ -237,13 +279,8 @@ func (c *core) opened(now time.Time, e relay.Opened) {
 			c.relays.flows[e.At] = &ownFlow{p: p, path: path, kind: e.Kind}
 			c.o.log.Debug("relayed", "peer", p.node, "via", e.At.Node, "kind", e.Kind)
 			via.state.relayFails = 0
-			if _, _, ok := p.state.paths.Active(); !ok && !p.state.active.Remote.IsValid() {
-				// The relay is a neighbour, so this aims at nobody: the first
-				// media need not wait for a probe's answer.
-				p.sock.Use(path)
-				p.sock.Bind(path)
-				p.state.active = path
-				c.announce(p, false)
+			if !c.relays.early {
+				c.takeUnproved(p, path)
 			}
 			p.state.paths.AddAttested(now, path)
 			return

@@ -5,6 +5,7 @@ package mesh
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"time"
 )
 
@@ -185,6 +186,23 @@ func (m *Machine) CarryDown(now time.Time, a, b ID) { m.intro.ended(pair{a, b}) 
 // Send routes a message. Answered events with the number it returns bring the
 // replies, Undelivered its end without one.
 func (m *Machine) Send(now time.Time, q Request) uint32 { return m.router.send(now, q) }
+
+// Ways says what names a message of ours at each hop, and which neighbours have
+// been given a copy of it so far.
+func (m *Machine) Ways(request uint32) (trace [16]byte, first []ID) {
+	for _, t := range m.router.trails {
+		if !t.own || t.request != request {
+			continue
+		}
+		for i := range t.tries {
+			if g := &t.tries[i]; g.state != givenRefused && !slices.Contains(first, g.to.id) {
+				first = append(first, g.to.id)
+			}
+		}
+		return t.trace, first
+	}
+	return trace, nil
+}
 
 // Reply answers a Delivered message. secret opens its lock, once.
 func (m *Machine) Reply(now time.Time, r Route, secret []byte, body []byte) {

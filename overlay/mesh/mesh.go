@@ -163,7 +163,7 @@ type Answered struct {
 // Undelivered ends a Request for which nothing came back.
 type Undelivered struct{ Request uint32 }
 
-// Passed says that a message of kind Ring went through this node: from and to
+// Passed says that a message of kind Ring goes through this node: from and to
 // which neighbour.
 type Passed struct {
 	From, To ID

@@ -166,7 +166,17 @@ func (r *router) step(now time.Duration, t *trail, i int) stepped {
 	n.score.waiting++
 	r.setTimer(now+n.timeout(), t, timeAck, int(l.cur))
 	r.c.out.push(n.id, t.encode(l))
+	if !t.own { // what answers may be as fast as the ACK
+		r.passed(t, i, n)
+	}
 	return stepGave
+}
+
+// passed tells that a ring goes on to n.
+func (r *router) passed(t *trail, leg int, n *neighbour) {
+	if t.head.kind == Ring {
+		r.c.events.push(Passed{From: t.bringer(leg).n.id, To: n.id, Trace: t.trace})
+	}
 }
 
 // encode returns the message for a leg.

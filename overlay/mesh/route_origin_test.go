@@ -44,6 +44,12 @@ func TestSend(t *testing.T) {
 	if !slices.Equal(list, []int{0, 1, 2}) {
 		t.Errorf("first to %v", list)
 	}
+	if tr, first := g.m.Ways(n); tr != trace || !slices.Equal(first, []ID{g.peers[0].id, g.peers[1].id, g.peers[2].id}) {
+		t.Errorf("ways %x %v", tr, first)
+	}
+	if _, first := g.m.Ways(n + 1); first != nil {
+		t.Errorf("ways %v of nothing", first)
+	}
 	for _, i := range list {
 		g.in(i, ackOf(trace))
 	}

@@ -164,14 +164,15 @@ func (r *router) receiveAck(now time.Duration, from *neighbour, b []byte) error 
 		return nil
 	}
 	a := &t.tries[i]
+	late := a.state == givenSilent
 	from.score.acked(now - a.sent)
 	r.settle(a, givenTaken)
 	if t.own {
 		return nil
 	}
 	r.routing.Forwarded++
-	if t.head.kind == Ring {
-		r.c.events.push(Passed{From: t.bringer(int(a.leg)).n.id, To: from.id, Trace: trace})
+	if late { // it has it after all
+		r.passed(t, int(a.leg), from)
 	}
 	return nil
 }

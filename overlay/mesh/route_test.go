@@ -14,7 +14,8 @@ import (
 func TestForward(t *testing.T) {
 	g := newRig(t, 4)
 	tail, trace := g.message(Ring, true, 1)
-	if e := g.in(3, g.encode(tail, 7)); len(e) != 0 {
+	e := g.in(3, g.encode(tail, 7))
+	if len(e) != 1 || e[0] != (Passed{From: g.peers[3].id, To: g.peers[0].id, Trace: trace}) {
 		t.Errorf("events %v", e)
 	}
 	m := g.route(0)
@@ -22,8 +23,7 @@ func TestForward(t *testing.T) {
 		t.Errorf("passed on %+v", m)
 	}
 	g.want(3, ackOf(trace))
-	e := g.in(0, ackOf(trace))
-	if len(e) != 1 || e[0] != (Passed{From: g.peers[3].id, To: g.peers[0].id, Trace: trace}) {
+	if e := g.in(0, ackOf(trace)); len(e) != 0 {
 		t.Errorf("events %v", e)
 	}
 	g.in(0, g.reply(trace, 1, g.secret, "ringing"))
@@ -45,8 +45,20 @@ func TestForward(t *testing.T) {
 func TestPassedForRingsOnly(t *testing.T) {
 	g := newRig(t, 2)
 	tail, trace := g.message(Fetch, true, 1)
-	g.in(1, g.encode(tail))
-	if e := g.in(0, ackOf(trace)); len(e) != 0 {
+	if e := append(g.in(1, g.encode(tail)), g.in(0, ackOf(trace))...); len(e) != 0 {
+		t.Errorf("events %v", e)
+	}
+}
+
+// A neighbour that was thought silent and has the message after all is where
+// the ring went, too.
+func TestPassedLate(t *testing.T) {
+	g := newRig(t, 3)
+	tail, trace := g.message(Ring, true, 1)
+	to := func(i int) Passed { return Passed{From: g.peers[2].id, To: g.peers[i].id, Trace: trace} }
+	e := append(g.in(2, g.encode(tail)), g.pass(180*time.Millisecond)...)
+	e = append(e, g.in(0, ackOf(trace))...)
+	if !slices.Equal(e, []Event{to(0), to(1), to(0)}) {
 		t.Errorf("events %v", e)
 	}
 }
