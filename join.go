@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"sync"
 	"time"
 
 	"github.com/p2pos/p2pos/identity"
@@ -21,24 +22,32 @@ const (
 	retryMost  = time.Minute
 	// maxResolved bounds the addresses that one DNS name may add.
 	maxResolved = 8
+	// maxRemembered addresses are dialled at once: remembered nodes that need no
+	// punch, the latest ones.
+	maxRemembered = 16
+	// meetTime is how long a round waits for remembered nodes when there is
+	// nothing else to join: within it lies the start of at least one more slot
+	// for appointments.
+	meetTime = time.Minute
 )
 
-// Join makes the node part of the network: it tries everything in Config.Join
-// at once, and returns when the first link stands. It goes on by itself
-// whenever all links are lost, until Close. With nothing to join it returns at
-// once: such a node waits for others to link to it.
+// Join makes the node part of the network: it tries everything in Config.Join,
+// and the nodes that it remembers from earlier starts, at once, and returns when
+// the first link stands. It goes on by itself whenever all links are lost, until
+// Close. With nothing to join and nobody to remember it returns at once: such a
+// node waits for others to link to it.
 //
 // It returns ctx's error, net.ErrClosed, or, when the first round of attempts
 // has failed altogether, the errors of all entries (ErrOtherNetwork,
 // ErrOffline, those of identity for tickets); it goes on trying even then.
 func (n *Node) Join(ctx context.Context) error {
-	if len(n.cfg.Join) == 0 {
-		return n.closing(nil)
-	}
 	n.startJoin()
 	n.mu.Lock()
-	first, tried := n.first, n.tried
+	joining, first, tried := n.joining, n.first, n.tried
 	n.mu.Unlock()
+	if !joining {
+		return n.closing(nil)
+	}
 	select {
 	case <-first:
 		return nil
@@ -60,7 +69,7 @@ func (n *Node) Join(ctx context.Context) error {
 func (n *Node) startJoin() {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if n.joining || n.closed || len(n.cfg.Join) == 0 {
+	if n.joining || n.closed || len(n.cfg.Join) == 0 && !n.recalls {
 		return
 	}
 	n.joining = true
@@ -94,16 +103,21 @@ func (n *Node) stayJoined() {
 	}
 }
 
-// round tries every entry of Config.Join at once. It returns nil as soon as
+// round tries every entry of Config.Join, and remembered nodes, at once. It returns nil as soon as
 // one has led to a link; the others go on, since one neighbour is not enough to
 // learn what NAT this is, and may go away. Each ends with its own time limit.
 func (n *Node) round(ctx context.Context) error {
-	errs := make(chan error, len(n.cfg.Join))
+	entries := len(n.cfg.Join)
+	errs := make(chan error, entries+1)
 	for _, entry := range n.cfg.Join {
 		n.wg.Go(func() { errs <- n.joinOne(ctx, entry) })
 	}
+	if n.recalls {
+		entries++
+		n.wg.Go(func() { errs <- n.joinRemembered(ctx) })
+	}
 	var all []error
-	for range n.cfg.Join {
+	for range entries {
 		select {
 		case err := <-errs:
 			if err == nil {
@@ -115,6 +129,40 @@ func (n *Node) round(ctx context.Context) error {
 		}
 	}
 	return errors.Join(all...)
+}
+
+// joinRemembered dials remembered nodes that need no punch. With the others the
+// overlay keeps appointments meanwhile.
+func (n *Node) joinRemembered(ctx context.Context) error {
+	_, open, err := n.ov.Remembered(ctx)
+	if err != nil {
+		return err
+	}
+	n.mu.Lock()
+	first := n.first
+	n.mu.Unlock()
+	var wg sync.WaitGroup
+	for _, a := range open[:min(len(open), maxRemembered)] {
+		wg.Go(func() {
+			if _, err := n.ov.Dial(ctx, a); err != nil {
+				n.log.Debug("remembered node not there", "addr", a, "err", err)
+			}
+		})
+	}
+	wg.Wait()
+	if len(n.cfg.Join) == 0 {
+		wait := time.NewTimer(meetTime)
+		defer wait.Stop()
+		select {
+		case <-first:
+		case <-wait.C:
+		case <-ctx.Done():
+		}
+	}
+	if n.ov.Linked() {
+		return nil
+	}
+	return fmt.Errorf("p2pos: join by remembered nodes: %w", ErrOffline)
 }
 
 func (n *Node) joinOne(ctx context.Context, entry string) error {

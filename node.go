@@ -28,8 +28,9 @@ type Node struct {
 	hub *session.Hub
 	ov  *overlay.Overlay
 
-	ports *portMapper   // nil = the router is left alone
-	moved chan struct{} // capacity 1, dropped when full: the network is another one
+	ports   *portMapper   // nil = the router is left alone
+	recalls bool          // nodes of earlier starts are remembered; set by newNode
+	moved   chan struct{} // capacity 1, dropped when full: the network is another one
 
 	events feed[Event]
 	calls  feed[*Call]
@@ -59,7 +60,8 @@ type Node struct {
 const maxKnown = 1024
 
 // New opens a node: it loads or makes the identity, opens the socket and
-// accepts links at once. It does not reach out before Join or Call. Errors:
+// accepts links at once. Before Join or Call it reaches out to nodes that it
+// remembers from earlier starts alone. Errors:
 // those of identity.Open (a damaged, newer or encrypted key store is never
 // replaced), of opening the socket, and of a Config that makes no sense.
 func New(cfg Config) (*Node, error) {

@@ -202,7 +202,10 @@ func (n *Node) recall(memories []byte) {
 	}
 	if err := n.ov.Remember(n.ctx, memories); err != nil {
 		n.log.Warn("remembered nodes not read", "err", err)
+		return
 	}
+	known, _, err := n.ov.Remembered(n.ctx)
+	n.recalls = err == nil && known > 0
 }
 
 const stateLabel = "p2pos state v1"

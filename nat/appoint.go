@@ -52,6 +52,7 @@ type Memory struct {
 	Mine   Behaviour
 	Theirs Behaviour
 	Addrs  []netip.AddrPort // where it was seen, best first, at most maxMemoryAddrs
+	Open   bool             // anybody could write to it there: no NAT, or a port that its router keeps open
 	Met    time.Time        // whole seconds
 }
 
@@ -254,7 +255,7 @@ func (a *Appointments) meet(m *Memory, slot int64) (Meet, bool) {
 	if a.known {
 		mine = a.mine
 	}
-	plan, ok := patient(MakePlan(mine, m.Theirs, PlanOptions{Friendly: true}), until.Sub(a.now))
+	plan, ok := patient(MakePlan(mine, m.Theirs, PlanOptions{Friendly: true, TheirsMapped: m.Open}), until.Sub(a.now))
 	if !ok {
 		return Meet{}, false
 	}

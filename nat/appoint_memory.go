@@ -29,7 +29,7 @@ var ErrMemory = errors.New("nat: malformed memories")
 // AppendMemories appends the stored form:
 //
 //	version(1)=1 || at most 64 times vec16 of fields:
-//	  1 peer (32)   2 key (32)   3 flags (1): bit 0 = first   4 our behaviour   5 theirs (27 each)
+//	  1 peer (32)   2 key (32)   3 flags (1): bit 0 = first, bit 1 = open   4 our behaviour   5 theirs (27 each)
 //	  6 addresses (vec8 of IP and port each, at most 4)   7 met (8, Unix seconds)
 //
 // It holds keys: keep it as secret as the identity's.
@@ -42,6 +42,9 @@ func AppendMemories(b []byte, list []Memory) []byte {
 		flags := byte(0)
 		if m.First {
 			flags = 1
+		}
+		if m.Open {
+			flags |= 2
 		}
 		f = wire.AppendField(f, 3, []byte{flags})
 		f = wire.AppendField(f, 4, appendBehaviour(nil, m.Mine))
@@ -93,7 +96,7 @@ func parseMemory(b []byte) (m Memory, err error) {
 			ok = len(v) == copy(m.Key[:], v) && len(v) == len(m.Key)
 		case 3:
 			ok = len(v) == 1
-			m.First = ok && v[0]&1 != 0
+			m.First, m.Open = ok && v[0]&1 != 0, ok && v[0]&2 != 0
 		case 4:
 			m.Mine, ok = parseBehaviour(v)
 		case 5:

@@ -13,6 +13,7 @@ import (
 	"github.com/p2pos/p2pos/identity"
 	"github.com/p2pos/p2pos/internal/sock"
 	"github.com/p2pos/p2pos/nat"
+	"github.com/p2pos/p2pos/overlay/mesh"
 )
 
 // Appointments: nodes that had a link find each other again with nobody else
@@ -30,6 +31,10 @@ const (
 	// maxMeetings attempts at a time: every memory in the three slots that
 	// overlap.
 	maxMeetings = 3 * nat.MaxMemories
+	// enoughLinks end the search for remembered nodes: so many siblings has a
+	// node that is well in its network. With fewer it may be on an island, a
+	// few nodes that found each other and nobody else.
+	enoughLinks = 8
 )
 
 // appointing is the loop's part in it.
@@ -52,28 +57,27 @@ func (c *core) remind(now time.Time) {
 		return
 	}
 	c.meets.reminded = now
+	open := make(map[identity.NodeID]bool)
+	for _, n := range c.mesh.m.Neighbours() {
+		open[n.ID] = n.Card.Class == mesh.Open
+	}
 	for _, p := range c.order {
 		if l := p.link.Load(); l != nil && p.state.linked && now.Sub(l.since) >= memorable {
-			c.remember(now, p, l)
+			c.remember(now, p, l, open[p.node])
 		}
 	}
 	c.seek(now, false)
 }
 
 // seek begins to keep appointments when this node is alone, and ends it when it
-// is not.
+// is among enough others.
 func (c *core) seek(now time.Time, start bool) {
-	linked := 0
-	for _, p := range c.order {
-		if p.state.linked {
-			linked++
-		}
-	}
+	linked := c.linked()
 	switch {
 	case linked == 0 && (start || !c.meets.seeking):
 		c.meets.seeking = true
 		c.meets.book.Seek(now)
-	case linked > 0 && c.meets.seeking:
+	case linked >= enoughLinks && c.meets.seeking:
 		c.meets.seeking = false
 		for _, m := range c.meets.book.Memories() {
 			c.meets.book.Found(now, m.Peer)
@@ -82,7 +86,7 @@ func (c *core) seek(now time.Time, start bool) {
 }
 
 // remember keeps what is needed to meet a node again.
-func (c *core) remember(now time.Time, p *Peer, l *Link) {
+func (c *core) remember(now time.Time, p *Peer, l *Link, open bool) {
 	theirs := l.hello.cred()
 	key := nat.SharedKey(p.mine, theirs)
 	name := sha256.Sum256(key[:])
@@ -98,7 +102,7 @@ func (c *core) remember(now time.Time, p *Peer, l *Link) {
 	}
 	c.meets.book.Remember(now, nat.Memory{
 		Peer: name, Key: key, First: c.smaller(p), Mine: c.obs.class.Behaviour(), Theirs: p.state.behaviour,
-		Addrs: addrs, Met: now.Truncate(time.Second),
+		Addrs: addrs, Open: open, Met: now.Truncate(time.Second),
 	})
 	if p.state.memory != name {
 		if p.state.memory != ([32]byte{}) {
@@ -126,7 +130,10 @@ func (c *core) keepAppointments(now time.Time) {
 		if !ok {
 			return
 		}
-		if c.meets.open < maxMeetings {
+		switch {
+		case c.at(c.o.pathsTo(m.Config.Remote)) != nil:
+			c.meets.book.Found(now, m.Peer) // it came by another way
+		case c.meets.open < maxMeetings:
 			c.tryst(now, m)
 		}
 	}
@@ -179,6 +186,9 @@ func (c *core) firstOf(memory [32]byte) bool {
 // there takes the place of the peer without a name.
 func (c *core) kept(p *Peer, path sock.Path) {
 	s := &p.state
+	if c.at([]sock.Path{path}) != nil {
+		return // it came by another way meanwhile, and has the path
+	}
 	c.route(p, false)
 	if !s.appointment.first || s.dialing {
 		return
@@ -217,7 +227,11 @@ func (c *core) bequeath(p *Peer) int {
 // Memories returns what this node needs to meet others again, to be stored: it
 // holds keys.
 func (o *Overlay) Memories(ctx context.Context) (b []byte, err error) {
-	err = o.loop.Do(ctx, func(time.Time) { b = nat.AppendMemories(nil, o.core.meets.book.Memories()) })
+	err = o.loop.Do(ctx, func(now time.Time) {
+		o.core.meets.reminded = time.Time{} // whoever asks may be about to stop
+		o.core.remind(now)
+		b = nat.AppendMemories(nil, o.core.meets.book.Memories())
+	})
 	return b, err
 }
 
@@ -234,4 +248,20 @@ func (o *Overlay) Remember(ctx context.Context, b []byte) error {
 		}
 		o.core.seek(now, true)
 	})
+}
+
+// Remembered returns how many nodes of earlier starts are remembered, and where
+// those were that anybody could write to: they need no appointment.
+func (o *Overlay) Remembered(ctx context.Context) (n int, open []netip.AddrPort, err error) {
+	err = o.loop.Do(ctx, func(time.Time) {
+		list := o.core.meets.book.Memories()
+		n = len(list)
+		slices.SortStableFunc(list, func(a, b nat.Memory) int { return b.Met.Compare(a.Met) })
+		for _, m := range list {
+			if m.Open && len(m.Addrs) > 0 {
+				open = append(open, m.Addrs[0])
+			}
+		}
+	})
+	return n, open, err
 }

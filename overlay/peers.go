@@ -25,6 +25,9 @@ func (c *core) reserve(node identity.NodeID, key ed25519.PublicKey, sp *sock.Pee
 		// keeps an appointment. Its address is its own to keep, the old key
 		// is gone for good.
 		heir = c.bequeath(old)
+		if a := old.state.appointment; a != nil {
+			c.meets.book.Found(c.latest, a.memory)
+		}
 		c.evict(old)
 	}
 	if p == nil {

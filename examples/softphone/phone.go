@@ -130,9 +130,6 @@ func (p *phone) post(ctx context.Context, f func()) {
 // join makes the node part of the network. The node goes on trying after the
 // first failure, of which people should know all the same.
 func (p *phone) join(ctx context.Context) {
-	if len(p.opt.join) == 0 {
-		return
-	}
 	p.wg.Go(func() {
 		if err := p.node.Join(ctx); err != nil && ctx.Err() == nil {
 			msg := errors.New(strings.ReplaceAll(plain(err), "\n", "; ") + " (goes on trying)")
