@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -33,12 +34,15 @@ type child struct {
 }
 
 // startChild starts a node on a host. Flags: portmap, or name=value of join,
-// stun, listen.
+// stun, listen, dir.
 func startChild(t *testing.T, h *natlab.Host, flags ...string) *child {
 	t.Helper()
 	c := &child{t: t, name: h.Name(), lines: make(chan string, 1024)}
-	c.cmd = h.Command(context.Background(), os.Args[0], "-test.run", "^TestKernelChild$", "-test.timeout", "5m")
-	c.cmd.Env = append(os.Environ(), childEnv+"="+strings.Join(append(flags, "dir="+t.TempDir()), " "))
+	c.cmd = h.Command(context.Background(), os.Args[0], "-test.run", "^TestKernelChild$", "-test.timeout", "20m")
+	if !slices.ContainsFunc(flags, func(f string) bool { return strings.HasPrefix(f, "dir=") }) {
+		flags = append(flags, "dir="+t.TempDir())
+	}
+	c.cmd.Env = append(os.Environ(), childEnv+"="+strings.Join(flags, " "))
 	c.cmd.Stderr = t.Output()
 	out, err := c.cmd.StdoutPipe()
 	if err != nil {
@@ -129,6 +133,8 @@ func TestKernelChild(t *testing.T) {
 			cfg.Dir = value
 		case "join":
 			cfg.Join = append(cfg.Join, value)
+		case "stun":
+			cfg.STUN = append(cfg.STUN, value)
 		case "listen":
 			cfg.Listen = value
 		case "tcp":
@@ -144,6 +150,7 @@ func TestKernelChild(t *testing.T) {
 	go childEvents(ctx, n)
 	go childAnswers(ctx, n)
 	go n.Join(ctx)
+	fmt.Println("id", n.ID())
 	fmt.Println("ready")
 	for in := bufio.NewScanner(os.Stdin); in.Scan(); {
 		switch verb, arg, _ := strings.Cut(in.Text(), " "); verb {
@@ -156,6 +163,10 @@ func TestKernelChild(t *testing.T) {
 		case "nat":
 			v := n.NAT()
 			fmt.Println("nat", v.Behaviour.Mapping, v.PortMap)
+		case "ring":
+			childRings(ctx, n, arg)
+		case "status":
+			fmt.Println("status", childStatus(n))
 		case "call":
 			go func() {
 				start := time.Now()

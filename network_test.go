@@ -1,0 +1,183 @@
+// SPDX-License-Identifier: AGPL-3.0-only OR LicenseRef-P2POS-Commercial
+
+package p2pos
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"os"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/p2pos/p2pos/internal/simnet"
+	"github.com/p2pos/p2pos/overlay"
+)
+
+// The tests here run networks of whole nodes, with real QUIC links, over a
+// simulated Internet in fake time.
+
+// networkMix is what nodes are behind, in turn: the standard mix of NATs, one
+// in ten with an address of its own, 45 % with endpoint-independent mapping and
+// a strict filter, 30 % symmetric, and 15 % behind a carrier's blocks of ports.
+func networkMix(i int) (nat simnet.NATConfig, public bool) {
+	switch i % 20 {
+	case 0, 10:
+		return nat, true
+	case 2, 4, 6, 8, 12, 14, 16, 18, 19:
+		return simnet.NATConfig{Filtering: simnet.AddressAndPortDependent, Ports: simnet.Preserve}, false
+	case 1, 5, 9, 11, 13, 17:
+		return simnet.NATConfig{Mapping: simnet.AddressAndPortDependent, Filtering: simnet.AddressAndPortDependent, Ports: simnet.Random}, false
+	}
+	return simnet.NATConfig{
+		Mapping: simnet.AddressAndPortDependent, Filtering: simnet.AddressAndPortDependent, Ports: simnet.Random,
+		Block: [2]uint16{20000, 20511},
+	}, false
+}
+
+// crowd is a network of whole nodes.
+type crowd struct {
+	*sim
+	nodes []*Node
+}
+
+// crowd starts n nodes in the standard mix within d. Each has a network (/16) of
+// its own, and joins by one of those that have an address of their own.
+func (s *sim) crowd(n int, d time.Duration) *crowd {
+	c := &crowd{sim: s}
+	var join []string
+	for i := range n {
+		name := fmt.Sprintf("n%d", i)
+		at := netip.AddrFrom4([4]byte{46, byte(i), 0, 1})
+		box, public := networkMix(i)
+		var h *simnet.Host
+		s.net.Do(func(w *simnet.World) {
+			if public {
+				h = w.Host(name, access, at)
+				return
+			}
+			box.Pool = []netip.Addr{at}
+			h = w.NAT(name+"-nat", simnet.Profile{}, box).Host(name, access, netip.MustParseAddr("192.168.1.2"))
+		})
+		cfg := Config{}
+		if len(join) > 0 {
+			cfg.Join = []string{join[i%len(join)]}
+		}
+		node := s.start(name, cfg, s.opener(h), s.listen(h, 4000))
+		if public {
+			join = append(join, fmt.Sprintf("%v:4000", at))
+		}
+		c.nodes = append(c.nodes, node)
+		s.wg.Go(func() { node.Join(context.Background()) })
+		s.wg.Go(func() {
+			for call := range node.Incoming(context.Background()) {
+				call.Answer()
+			}
+		})
+		time.Sleep(d / time.Duration(n))
+	}
+	return c
+}
+
+// ring has a node call another one by what its record says, and hang up once
+// it was answered. It returns how long that took.
+func (c *crowd) ring(from, to int) (time.Duration, error) {
+	n, m := c.nodes[from], c.nodes[to]
+	n.remember(overlay.Target{ID: m.ID(), Secret: m.dev.Reach()}) // as from a ticket without addresses
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	start := time.Now()
+	call, err := n.Call(ctx, m.ID().String(), nil)
+	if err != nil {
+		return 0, err
+	}
+	err = call.Answered(ctx)
+	took := time.Since(start)
+	call.HangUp()
+	return took, err
+}
+
+// pairs rings by n random pairs, half of the nodes at once, and reports which
+// failed.
+func (c *crowd) pairs(rng *rand.Rand, n int) (took []time.Duration) {
+	c.t.Helper()
+	var mu sync.Mutex
+	for n > 0 {
+		order := rng.Perm(len(c.nodes))
+		var wg sync.WaitGroup
+		for ; len(order) > 1 && n > 0; n-- {
+			from, to := order[0], order[1]
+			order = order[2:]
+			wg.Go(func() {
+				d, err := c.ring(from, to)
+				mu.Lock()
+				defer mu.Unlock()
+				if err != nil {
+					c.t.Errorf("n%d calls n%d: %v", from, to, err)
+					return
+				}
+				took = append(took, d)
+			})
+		}
+		wg.Wait()
+		time.Sleep(time.Second) // all have hung up
+	}
+	slices.Sort(took)
+	return took
+}
+
+// Whole nodes in the standard mix of NATs form a network within a minute:
+// everybody finds everybody by the reach record alone.
+func TestNetwork(t *testing.T) {
+	n := 30
+	if os.Getenv("P2POS_LONG") != "" {
+		n = 200
+	}
+	var before, after runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&before)
+	simTest(t, func(t *testing.T, s *sim) {
+		start := time.Now()
+		c := s.crowd(n, 20*time.Second)
+		time.Sleep(time.Until(start.Add(time.Minute)))
+		links := make([]int, n)
+		for i, node := range c.nodes {
+			links[i] = node.Status().Links
+		}
+		took := c.pairs(rand.New(rand.NewPCG(1, 2)), n)
+		slices.Sort(links)
+		runtime.GC()
+		runtime.ReadMemStats(&after)
+		per := func(a, b uint64) uint64 { return (max(b, a) - a) / uint64(n) >> 10 }
+		t.Logf("%d nodes: links %d–%d, median %d; heap %d kB and stacks %d kB a node; process %d MB",
+			n, links[0], links[n-1], links[n/2], per(before.HeapAlloc, after.HeapAlloc), per(before.StackInuse, after.StackInuse), resident()>>20)
+		if len(took) > 0 {
+			t.Logf("%d of %d rings answered: median %v, p95 %v, most %v", len(took), n, took[len(took)/2], took[len(took)*95/100], took[len(took)-1])
+		}
+	})
+}
+
+// resident is this process's resident set in bytes, 0 where that is not known.
+func resident() int {
+	b, err := os.ReadFile("/proc/self/status")
+	if err != nil {
+		return 0
+	}
+	return rss(string(b))
+}
+
+// rss reads it from a /proc/…/status.
+func rss(status string) int {
+	_, rest, ok := strings.Cut(status, "VmRSS:")
+	if f := strings.Fields(rest); ok && len(f) > 0 {
+		kb, _ := strconv.Atoi(f[0])
+		return kb << 10
+	}
+	return 0
+}
