@@ -113,6 +113,21 @@ func (n *netns) sysctl(pairs ...string) error {
 	})
 }
 
+// unfiltered lets a bridge carry packets past nftables, as a switch does. Where
+// the module br_netfilter is loaded they would pass the rules for what is
+// forwarded, which know of no way from the LAN to itself.
+func (n *netns) unfiltered() error {
+	return n.do(func() error {
+		for _, v := range []string{"iptables", "ip6tables"} {
+			err := os.WriteFile("/proc/sys/net/bridge/bridge-nf-call-"+v, []byte("0"), 0)
+			if err != nil && !errors.Is(err, os.ErrNotExist) {
+				return fmt.Errorf("natlab: sysctl: %w", err)
+			}
+		}
+		return nil
+	})
+}
+
 // number reads a kernel parameter.
 func (n *netns) number(path string) (v int, err error) {
 	err = n.do(func() error {

@@ -22,6 +22,7 @@ func (*netns) do(func() error) error              { return errNone }
 func (*netns) run(_, _ string, _ ...string) error { return errNone }
 func (*netns) ip(...string) error                 { return errNone }
 func (*netns) sysctl(...string) error             { return errNone }
+func (*netns) unfiltered() error                  { return errNone }
 func (*netns) number(string) (int, error)         { return 0, errNone }
 func (*netns) tun(string) (*os.File, error)       { return nil, errNone }
 func (*netns) flush() error                       { return errNone }

@@ -103,6 +103,7 @@ func (s *Site) buildGateway() {
 		lan = append(lan, "addr add "+six(s.n, 1, 1).String()+"/64 dev lan0 nodad")
 	}
 	l.must(s.home.ip(lan...))
+	l.must(s.home.unfiltered())
 	l.eager(s.home, "lan0")
 
 	public := s.Addr().String() + "/24"
