@@ -47,6 +47,7 @@ type world struct {
 	owners   []*owner
 	join     joinStats
 	excluded map[*node]bool // not chosen by some
+	watching func(at *node, e mesh.Passed)
 }
 
 // epoch is when all worlds begin; five minutes past an hour, since records
@@ -165,6 +166,10 @@ func (w *world) event(x *node, e mesh.Event) {
 		}
 	case mesh.Carry:
 		w.carry(x, e)
+	case mesh.Passed:
+		if w.watching != nil {
+			w.watching(x, e)
+		}
 	case mesh.Delivered:
 		w.delivered(x, e)
 	case mesh.Answered:
