@@ -20,23 +20,32 @@ import (
 // machine cannot be heard.
 func TestRun(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, testRun)
+	synctest.Test(t, func(t *testing.T) { testRun(t, options{seconds: 10}) })
 }
 
-func testRun(t *testing.T) {
-	out := filepath.Join(t.TempDir(), "demo-out")
+// So it does where the punch comes through before the two have a link.
+func TestRunEasy(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) { testRun(t, options{seconds: 5, easy: true}) })
+}
+
+func testRun(t *testing.T, o options) {
+	o.out = filepath.Join(t.TempDir(), "demo-out")
 	var text bytes.Buffer
-	err := run(t.Context(), options{out: out, seconds: 10}, &screen{w: &text}, nil)
+	err := run(t.Context(), o, &screen{w: &text}, nil)
 	t.Logf("\n%s", text.String())
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, name := range []string{"heard-a.ogg", "heard-b.ogg"} {
-		if pcm, err := decode(fromFile(filepath.Join(out, name)), 0); err != nil || len(pcm) < 2*second {
+		if pcm, err := decode(fromFile(filepath.Join(o.out, name)), 0); err != nil || len(pcm) < 2*second {
 			t.Errorf("%s: %d samples, %v", name, len(pcm), err)
 		}
 	}
-	for _, want := range []string{"talking  direct", "b hears a   heard: ", "a hears b   heard: ", "MOS"} {
+	for _, want := range []string{
+		"all 24 have joined", "no address in it", "relayed by node", "the call is direct", "talking  direct",
+		"b hears a   heard: ", "a hears b   heard: ", "MOS",
+	} {
 		if !strings.Contains(text.String(), want) {
 			t.Errorf("the screen does not say %q", want)
 		}
@@ -46,7 +55,13 @@ func testRun(t *testing.T) {
 			t.Errorf("%d columns: %s", n, line)
 		}
 	}
-	picture, err := os.ReadFile(filepath.Join(out, "call.svg"))
+	checkPicture(t, filepath.Join(o.out, "call.svg"), "the call is direct", "b answers", ">b hears<", "46.9.0.1")
+	checkPicture(t, filepath.Join(o.out, "network.svg"), "direct: the boxes", "relayed by node", ">is called<", "8 symmetric", ">24<")
+}
+
+func checkPicture(t *testing.T, file string, wants ...string) {
+	t.Helper()
+	picture, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -54,10 +69,10 @@ func testRun(t *testing.T) {
 		if _, err := d.Token(); err == io.EOF {
 			break
 		} else if err != nil {
-			t.Fatalf("call.svg is not XML: %v", err)
+			t.Fatalf("%s is not XML: %v", file, err)
 		}
 	}
-	for _, want := range []string{"direct path", "b answers", ">b hears<", "46.0.0.2"} {
+	for _, want := range wants {
 		if !bytes.Contains(picture, []byte(want)) {
 			t.Errorf("the picture does not show %q", want)
 		}
@@ -110,12 +125,14 @@ func TestJudge(t *testing.T) {
 			t.Fatal(err)
 		}
 		m := &p.marks
-		for _, at := range []*time.Time{&m.began, &m.joined, &m.called, &m.placed, &m.incoming, &m.ringing, &m.answered, &m.media} {
+		for _, at := range []*time.Time{&m.called, &m.placed, &m.incoming, &m.ringing, &m.answered, &m.media} {
 			*at = now
 		}
 		p.speaks, p.hears = now, now
 		return p
 	}
+	v := survey{a: &place{name: "a"}, b: &place{name: "b", class: symmetric}, find: func(string) int { return -1 }}
+	v.places = []*place{v.a, v.b}
 	for _, c := range []struct {
 		atA, atB []byte
 		want     string // in the error
@@ -127,7 +144,7 @@ func TestJudge(t *testing.T) {
 		{speechB, nil, "b heard cannot be decoded"},
 	} {
 		o := options{out: t.TempDir(), seconds: 3}
-		err := judge(o, &screen{w: io.Discard}, ear("a", speechA, c.atA), ear("b", speechB, c.atB), nil)
+		err := judge(o, &screen{w: io.Discard}, ear("a", speechA, c.atA), ear("b", speechB, c.atB), v)
 		if (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%v, want %q", err, c.want)
 		}

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: 0BSD
 
-// Demo shows a call from end to end, in one process and without a network
-// card: five nodes on a simulated Internet in real time. b hands a a ticket; a
-// finds b through c, an ordinary node that both are linked with; the two open
-// their NAT boxes to each other, and talk. It writes what both heard and a
-// picture of the call to demo-out/, and exits 0 only when both heard the
-// other's words.
+// Demo shows a network that carries itself, and a call through it, in one
+// process and without a network card: 24 nodes on a simulated Internet in real
+// time, every one behind a NAT box, a third of them symmetric. They link with
+// each other; a finds b by a ticket without any address in it; the call is
+// relayed by other nodes from the first packet and goes direct when the two boxes
+// are punched. It writes what both heard, a picture of the call and a map of the
+// network to demo-out/, and exits 0 only when both heard the other's words.
 //
 //	go run ./examples/demo
 package main
@@ -22,19 +23,23 @@ import (
 	"path/filepath"
 	"syscall"
 	"time"
+
+	"github.com/p2pos/p2pos/identity"
 )
 
 type options struct {
 	out     string
 	seconds int
 	loss    float64 // share of 1
+	easy    bool    // b's box is like a's
 }
 
 func main() {
 	var o options
-	flag.StringVar(&o.out, "out", "demo-out", "directory for the recordings and the picture")
+	flag.StringVar(&o.out, "out", "demo-out", "directory for the recordings and the pictures")
 	flag.IntVar(&o.seconds, "seconds", 10, "how long they talk, 3 to 60")
 	loss := flag.Float64("loss", 0, "packets in 100 that get lost between a and b, up to 50;\nabove 2 or so the speech may not be recognized any more:\nnothing repairs losses yet")
+	flag.BoolVar(&o.easy, "easy", false, "call somebody behind a port-restricted box instead of a symmetric one")
 	verbose := flag.Bool("v", false, "log to stderr what the nodes do")
 	flag.Parse()
 	o.loss = *loss / 100
@@ -71,7 +76,7 @@ func main() {
 
 // setupTime bounds each step until both hear each other. It is a hundred times
 // what they need, so that a machine may be busy.
-const setupTime = 20 * time.Second
+const setupTime = 30 * time.Second
 
 // run is the whole demo. Its error is the one line that says what failed.
 func run(ctx context.Context, o options, s *screen, log *slog.Logger) error {
@@ -84,30 +89,27 @@ func run(ctx context.Context, o options, s *screen, log *slog.Logger) error {
 	}
 	defer os.RemoveAll(keys)
 	s.intro(o)
-	start := time.Now()
-	n, err := newNetwork(keys, o.loss, log)
+	n, err := newNetwork(keys, log)
 	if err != nil {
 		return err
 	}
 	defer n.close()
-	a := newParty("a", n.nodes["a"], speechA, o.out)
-	b := newParty("b", n.nodes["b"], speechB, o.out)
+	v, err := form(ctx, o, s, n)
+	if err != nil {
+		return err
+	}
+	a := newParty("a", v.a.node, speechA, o.out)
+	b := newParty("b", v.b.node, speechB, o.out)
 	for _, p := range []*party{a, b} {
-		p.marks.began = start
 		p.start(ctx)
 		defer p.stop()
 	}
-	if err := join(ctx, n, a, b); err != nil {
-		return err
-	}
-	s.say("a, b, d and e have joined, each by a link to c")
-	if err := connect(ctx, s, a, b); err != nil {
+	if err := connect(ctx, s, v, a, b); err != nil {
 		return err
 	}
 	if err := converse(ctx, o, s, a, b); err != nil {
 		return err
 	}
-	links := n.links()
 	a.keepStats()
 	b.keepStats()
 	if err := a.call.HangUp(); err != nil {
@@ -121,44 +123,56 @@ func run(ctx context.Context, o options, s *screen, log *slog.Logger) error {
 		}
 		p.stop()
 	}
-	return judge(o, s, a, b, links)
+	return judge(o, s, a, b, v)
 }
 
-// join links everybody with c, all at once.
-func join(ctx context.Context, n *network, a, b *party) error {
-	ctx, cancel := context.WithTimeout(ctx, setupTime)
-	defer cancel()
-	failed := make(chan error, len(n.nodes))
-	for name, node := range n.nodes {
-		go func() {
-			err := node.Join(ctx)
-			for _, p := range []*party{a, b} {
-				if p.name == name {
-					p.mark(func(m *marks) *time.Time { return &m.joined })
-				}
-			}
-			if err != nil {
-				err = fmt.Errorf("%s could not join: %w", name, err)
-			}
-			failed <- err
-		}()
+// form lets the nodes become a network, and chooses who calls whom.
+func form(ctx context.Context, o options, s *screen, n *network) (v survey, err error) {
+	if err := n.join(ctx); err != nil {
+		return v, err
 	}
-	var all error
-	for range n.nodes {
-		all = errors.Join(all, <-failed)
+	v = newSurvey(n)
+	s.say("all %d have joined: the first link of each stood after %.0f to %.0f ms", len(v.places), ms(v.first), ms(v.last))
+	if err := n.learn(ctx); err != nil {
+		return v, err
 	}
-	return all
+	v.links = n.links()
+	s.say("each has learnt from its neighbours what its NAT does; %s", v.told())
+	to := symmetric
+	if o.easy {
+		to = restricted
+	}
+	if v.a, v.b, err = n.pick(restricted, to, v.links, o.loss); err != nil {
+		return v, err
+	}
+	s.say("a is a node behind a %s box, b one behind a %s box; they have no link", classes[v.a.class].name, classes[v.b.class].name)
+	return v, nil
+}
+
+// strip takes everything out of a ticket that says where somebody is, or who
+// their neighbours are. What stays is who: the key, and a secret to find the
+// record that b's node keeps up to date in the network.
+func strip(ticket string) (string, error) {
+	t, err := identity.ParseTicket(ticket, time.Now())
+	if err != nil {
+		return "", err
+	}
+	t.Addrs, t.Introducers = nil, nil
+	return t.Text()
 }
 
 // connect lets a call b, until both hear each other.
-func connect(talking context.Context, s *screen, a, b *party) error {
+func connect(talking context.Context, s *screen, v survey, a, b *party) error {
 	ctx, cancel := context.WithTimeout(talking, setupTime)
 	defer cancel()
 	ticket, err := b.node.Ticket(time.Hour)
+	if err == nil {
+		ticket, err = strip(ticket)
+	}
 	if err != nil {
 		return fmt.Errorf("b could not make a ticket: %w", err)
 	}
-	s.say("b hands a its ticket %.24s…, %d characters", ticket, len(ticket))
+	s.say("b hands a its ticket %.20s…, %d characters, no address in it", ticket, len(ticket))
 	a.mark(func(m *marks) *time.Time { return &m.called })
 	call, err := a.node.Call(ctx, ticket, nil)
 	if err != nil {
@@ -178,7 +192,8 @@ func connect(talking context.Context, s *screen, a, b *party) error {
 			return err
 		}
 	}
-	s.say("b answered; both hear each other, %.0f ms after a began to call", ms(a.marks.media.Sub(a.marks.called)))
+	m := a.since()
+	s.say("b answered; both hear each other, %.0f ms after a began to call%s", ms(m.media.Sub(m.called)), v.how(a, b))
 	return nil
 }
 
@@ -188,7 +203,7 @@ func converse(ctx context.Context, o options, s *screen, a, b *party) error {
 	defer cancel()
 	tick := time.NewTicker(s.every())
 	defer tick.Stop()
-	began := a.marks.media
+	began, told := a.since().media, false
 	end := time.After(time.Duration(o.seconds)*time.Second - time.Since(began))
 	for {
 		select {
@@ -196,11 +211,17 @@ func converse(ctx context.Context, o options, s *screen, a, b *party) error {
 			s.status(a, b)
 			s.done()
 			return ctx.Err()
+		case <-a.marked:
 		case <-tick.C:
 			s.status(a, b)
 		case <-ctx.Done():
 			s.done()
 			return ctx.Err()
+		}
+		if m := a.since(); !told && !m.direct.IsZero() {
+			told = true
+			s.done()
+			s.say("both boxes are open: the call is direct, %.0f ms after a began to call", ms(m.direct.Sub(m.called)))
 		}
 		for _, p := range []*party{a, b} {
 			if err := p.await(ctx, p.well); err != nil {
@@ -212,8 +233,8 @@ func converse(ctx context.Context, o options, s *screen, a, b *party) error {
 }
 
 // judge compares what was heard with what was said, and writes it all down.
-func judge(o options, s *screen, a, b *party, links [][2]string) error {
-	r := result{seconds: o.seconds, loss: o.loss, links: links}
+func judge(o options, s *screen, a, b *party, v survey) error {
+	r := result{seconds: o.seconds, loss: o.loss, net: v}
 	for _, w := range []struct{ speaker, listener *party }{{a, b}, {b, a}} {
 		d, err := newDirection(w.speaker, w.listener, o.seconds)
 		if err != nil {
@@ -223,11 +244,19 @@ func judge(o options, s *screen, a, b *party, links [][2]string) error {
 	}
 	r.a, r.b = a.marks, b.marks
 	r.path, r.rtt = a.path, roundTrip(a)
-	picture := filepath.Join(o.out, "call.svg")
-	if err := os.WriteFile(picture, draw(r), 0o644); err != nil {
-		return err
+	r.relays = v.relays(a, b)
+	files := []string{a.file, b.file}
+	for _, p := range []struct {
+		name string
+		b    []byte
+	}{{"call.svg", draw(r)}, {"network.svg", drawMap(r)}} {
+		name := filepath.Join(o.out, p.name)
+		if err := os.WriteFile(name, p.b, 0o644); err != nil {
+			return err
+		}
+		files = append(files, name)
 	}
-	s.report(r, a.file, b.file, picture)
+	s.report(r, files...)
 	for _, d := range r.ways {
 		if !d.heard.enough() {
 			return fmt.Errorf("%s did not hear what %s said: only %.0f %% of the speech was recognized", d.listener, d.speaker, 100*d.heard.Share)

@@ -4,15 +4,18 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"math"
+	"net"
 	"net/netip"
 	"path/filepath"
 	"time"
 
 	"github.com/p2pos/p2pos"
 	"github.com/p2pos/p2pos/internal/simnet"
+	"github.com/p2pos/p2pos/nat"
 )
 
 const (
@@ -20,101 +23,222 @@ const (
 	// of each.
 	oneWay = 25 * time.Millisecond
 	port   = 4000
+	// inside is the address of every node in its home network.
+	inside = "192.168.1.2"
 )
+
+// class is a kind of NAT box.
+type class struct {
+	name, does, colour string
+	count              int
+	box                simnet.NATConfig
+}
+
+// The classes of boxes here (RFC 4787). The names are the old ones of RFC 3489,
+// which most people know.
+const (
+	kept = iota
+	cone
+	address
+	restricted
+	symmetric
+)
+
+var classes = [...]class{
+	kept: {
+		"port kept open", "a full cone whose router keeps port 4000 open, as UPnP, PCP or a rule by hand does", "#15803d", 1,
+		// The rule is one packet that never gets an answer, and a long life.
+		simnet.NATConfig{Ports: simnet.Preserve, Unreplied: 24 * time.Hour},
+	},
+	cone:       {"full cone", "one outside port for all, and anybody may use it", "#0d9488", 3, simnet.NATConfig{}},
+	address:    {"address-restricted", "lets in whose address was written to", "#2563eb", 4, simnet.NATConfig{Filtering: simnet.AddressDependent}},
+	restricted: {"port-restricted", "lets in whose address and port were written to: the common home router", "#b45309", 8, simnet.NATConfig{Filtering: simnet.AddressAndPortDependent}},
+	symmetric: {
+		"symmetric", "the same, and another random outside port for each address written to", "#be123c", 8,
+		simnet.NATConfig{Filtering: simnet.AddressAndPortDependent, Mapping: simnet.AddressAndPortDependent},
+	},
+}
 
 // place is where a node stands in the simulated network.
 type place struct {
-	name   string
-	addr   netip.Addr // its own
-	nat    netip.Addr // its NAT box's outside; not valid = it has none
-	x, y   float64    // in the picture
-	nx, ny float64    // of the box
-}
-
-func (p place) natted() bool { return p.nat.IsValid() }
-
-// places are the five nodes of the demo. c is where the others start; it is as
-// ordinary as they are.
-var places = []place{
-	{name: "a", addr: netip.MustParseAddr("192.168.1.2"), nat: netip.MustParseAddr("46.0.0.1"), x: 120, y: 338, nx: 285, ny: 338},
-	{name: "b", addr: netip.MustParseAddr("192.168.1.2"), nat: netip.MustParseAddr("46.0.0.2"), x: 1080, y: 338, nx: 915, ny: 338},
-	{name: "c", addr: netip.MustParseAddr("45.0.0.1"), x: 600, y: 214},
-	{name: "d", addr: netip.MustParseAddr("45.0.0.2"), x: 420, y: 128},
-	{name: "e", addr: netip.MustParseAddr("45.0.0.3"), x: 780, y: 128},
+	name   string // a, b, or a number
+	class  int
+	nat    netip.Addr // outside
+	host   *simnet.Host
+	node   *p2pos.Node
+	joined time.Duration // until its first link stood
 }
 
 // network is a simulated Internet that runs in real time, with nodes on it.
 type network struct {
-	net   *simnet.Net
-	nodes map[string]*p2pos.Node
+	net    *simnet.Net
+	places []*place
+	known  time.Duration // until each knew what its NAT does
 }
 
-// newNetwork starts the nodes. loss is the share of packets that the way
-// between a and b loses.
-func newNetwork(dir string, loss float64, log *slog.Logger) (*network, error) {
+// socket is a socket of a host that can open others there. The node needs
+// some to find out what its NAT does, and to search ports.
+type socket struct {
+	*simnet.Conn
+	net  *simnet.Net
+	host *simnet.Host
+}
+
+func (s socket) Open(port uint16) (net.PacketConn, error) { return s.net.Listen(s.host, port) }
+
+// newNetwork starts the nodes, each behind a box of its own.
+func newNetwork(dir string, log *slog.Logger) (*network, error) {
 	world := simnet.NewWorld(uint64(time.Now().UnixNano()), time.Now())
-	n := &network{net: simnet.Start(world), nodes: make(map[string]*p2pos.Node)}
-	// The way leads over two links; each loses its part.
-	access := simnet.Profile{Delay: oneWay / 2}
-	lossy := simnet.Profile{Delay: oneWay / 2, Loss: 1 - math.Sqrt(1-loss)}
-	join := fmt.Sprintf("%v:%d", places[2].addr, port)
-	for _, p := range places {
-		var host *simnet.Host
-		n.net.Do(func(w *simnet.World) {
-			if !p.natted() {
-				host = w.Host(p.name, access, p.addr)
-				return
+	n := &network{net: simnet.Start(world)}
+	for c := range classes {
+		for range classes[c].count {
+			if err := n.add(c, dir, log); err != nil {
+				n.close()
+				return nil, err
 			}
-			// The common home router: one outside port for each inside one, and
-			// nobody gets in to whom nothing was sent.
-			box := w.NAT("NAT box of "+p.name, simnet.Profile{}, simnet.NATConfig{
-				Pool: []netip.Addr{p.nat}, Ports: simnet.Random, Filtering: simnet.AddressAndPortDependent,
-			})
-			host = box.Host(p.name, lossy, p.addr)
-		})
-		conn, err := n.net.Listen(host, port)
-		if err != nil {
-			n.close()
-			return nil, err
-		}
-		c := p2pos.Config{Dir: filepath.Join(dir, p.name), Name: p.name, PacketConn: conn}
-		if p.name != "c" {
-			c.Join = []string{join}
-		}
-		if log != nil {
-			c.Logger = log.With("on", p.name)
-		}
-		if n.nodes[p.name], err = p2pos.New(c); err != nil {
-			delete(n.nodes, p.name)
-			n.close()
-			return nil, err
 		}
 	}
 	return n, nil
 }
 
-// links returns which nodes are linked, by name, as they say themselves.
-func (n *network) links() [][2]string {
-	names := make(map[string]string)
-	for name, node := range n.nodes {
-		names[node.NodeID().String()] = name
+func (n *network) add(class int, dir string, log *slog.Logger) error {
+	i := len(n.places)
+	p := &place{name: fmt.Sprint(i + 1), class: class, nat: netip.AddrFrom4([4]byte{46, byte(i + 1), 0, 1})}
+	box := classes[class].box
+	box.Pool = []netip.Addr{p.nat}
+	if class != kept {
+		box.Ports = simnet.Random
 	}
-	var list [][2]string
-	for _, p := range places {
-		for _, peer := range n.nodes[p.name].Status().Peers {
-			if other := names[peer.Node.String()]; p.name < other {
-				list = append(list, [2]string{p.name, other})
+	n.net.Do(func(w *simnet.World) {
+		home := w.NAT("NAT box of "+p.name, simnet.Profile{}, box)
+		p.host = home.Host(p.name, simnet.Profile{Delay: oneWay / 2}, netip.MustParseAddr(inside))
+	})
+	conn, err := n.net.Listen(p.host, port)
+	if err != nil {
+		return err
+	}
+	c := p2pos.Config{Dir: filepath.Join(dir, p.name), Name: p.name, PacketConn: socket{conn, n.net, p.host}}
+	if class == kept {
+		conn.WriteToUDPAddrPort([]byte{0}, netip.MustParseAddrPort("46.255.0.1:9"))
+	} else {
+		c.Join = []string{netip.AddrPortFrom(n.places[kept].nat, port).String()}
+	}
+	if log != nil {
+		c.Logger = log.With("on", p.name)
+	}
+	if p.node, err = p2pos.New(c); err != nil {
+		return err
+	}
+	n.places = append(n.places, p)
+	return nil
+}
+
+// join links all with the one that can be reached, at once. The rest they do
+// among themselves.
+func (n *network) join(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, setupTime)
+	defer cancel()
+	start := time.Now()
+	failed := make(chan error, len(n.places))
+	for _, p := range n.places {
+		go func() {
+			err := p.node.Join(ctx)
+			p.joined = time.Since(start)
+			if err != nil {
+				err = fmt.Errorf("node %s could not join: %w", p.name, err)
+			}
+			failed <- err
+		}()
+	}
+	var all error
+	for range n.places {
+		all = errors.Join(all, <-failed)
+	}
+	return all
+}
+
+// learn waits until every node knows what its NAT does. It is no error when
+// some don't for long: pick looks for two that do.
+func (n *network) learn(ctx context.Context) error {
+	start := time.Now()
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		all := true
+		for _, p := range n.places {
+			all = all && p.knows()
+		}
+		if n.known = time.Since(start); all || n.known > setupTime {
+			return nil
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+func (p *place) knows() bool { return p.node.NAT().Behaviour.Mapping != nat.UnknownDependence }
+
+// link is one between two nodes, by their places in the list.
+type link struct {
+	a, b    int
+	relayed bool
+}
+
+// links returns which nodes are linked, as they say themselves.
+func (n *network) links() (list []link) {
+	for i, p := range n.places {
+		for _, peer := range p.node.Status().Peers {
+			if j := n.find(peer.Node.String()); i < j && peer.Path.Kind != "" {
+				list = append(list, link{i, j, peer.Path.Kind == "relay"})
 			}
 		}
 	}
 	return list
 }
 
+// find returns the place of the node with a node ID, or -1.
+func (n *network) find(id string) int {
+	for i, p := range n.places {
+		if p.node.NodeID().String() == id {
+			return i
+		}
+	}
+	return -1
+}
+
+// pick chooses two that have no link with each other, so that the call has to
+// find its way, and names them a and b. The way between them shall lose a share
+// of the packets.
+func (n *network) pick(classA, classB int, links []link, loss float64) (a, b *place, err error) {
+	linked := make(map[[2]int]bool)
+	for _, l := range links {
+		linked[[2]int{l.a, l.b}], linked[[2]int{l.b, l.a}] = true, true
+	}
+	for i, p := range n.places {
+		for j, q := range n.places {
+			if i == j || p.class != classA || q.class != classB || linked[[2]int{i, j}] || !p.knows() || !q.knows() {
+				continue
+			}
+			p.name, q.name = "a", "b"
+			n.net.Do(func(*simnet.World) {
+				for _, h := range []*simnet.Host{p.host, q.host} { // the way leads over both access links
+					h.SetProfile(simnet.Profile{Delay: oneWay / 2, Loss: 1 - math.Sqrt(1-loss)})
+				}
+			})
+			return p, q, nil
+		}
+	}
+	return nil, nil, fmt.Errorf("no %s and %s node without a link between them that know their NATs", classes[classA].name, classes[classB].name)
+}
+
 func (n *network) close() {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
-	for _, node := range n.nodes {
-		node.Shutdown(ctx)
+	for _, p := range n.places {
+		p.node.Shutdown(ctx)
 	}
 	n.net.Close()
 }

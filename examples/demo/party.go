@@ -8,10 +8,12 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/p2pos/p2pos"
+	"github.com/p2pos/p2pos/identity"
 	"github.com/p2pos/p2pos/media"
 	"github.com/p2pos/p2pos/media/ogg"
 	"github.com/p2pos/p2pos/media/opus"
@@ -32,8 +34,9 @@ type party struct {
 	marks marks
 	call  *p2pos.Call
 	path  p2pos.Path
-	over  *p2pos.Call // a call that has ended
-	err   error       // what went wrong in a goroutine
+	vias  []identity.NodeID // that have relayed the call, in order
+	over  *p2pos.Call       // a call that has ended
+	err   error             // what went wrong in a goroutine
 
 	speaks, hears time.Time // the first frame written, and the first played
 	level         []float64 // of each 20 ms heard, 0 to 1
@@ -43,8 +46,8 @@ type party struct {
 
 // marks are when things happened first; zero = not yet.
 type marks struct {
-	began, joined                                      time.Time
 	called, placed, incoming, ringing, answered, media time.Time
+	direct                                             time.Time // the path
 }
 
 func newParty(name string, node *p2pos.Node, speech []byte, out string) *party {
@@ -90,6 +93,13 @@ func (p *party) mark(of func(*marks) *time.Time) {
 	p.wake()
 }
 
+// since returns the marks as they are now.
+func (p *party) since() marks {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.marks
+}
+
 func (p *party) wake() {
 	select {
 	case p.marked <- struct{}{}:
@@ -117,7 +127,15 @@ func (p *party) note(e p2pos.Event) {
 	case p2pos.CallPath:
 		p.mu.Lock()
 		p.path = e.Path
+		for _, v := range e.Path.Vias {
+			if !slices.Contains(p.vias, v) {
+				p.vias = append(p.vias, v)
+			}
+		}
 		p.mu.Unlock()
+		if e.Path.Kind == "direct" {
+			p.mark(func(m *marks) *time.Time { return &m.direct })
+		}
 	case p2pos.CallEnded:
 		p.mu.Lock()
 		p.over = e.Call

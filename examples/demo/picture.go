@@ -21,8 +21,8 @@ const (
 
 func draw(r result) []byte {
 	s := newSVG(pictureWidth, pictureHeight)
-	s.bold(40, 46, 22, ink, "start", "A call between two computers behind NATs, without a server")
-	sub := fmt.Sprintf("%d seconds of speech both ways over a simulated network: %.0f ms one way between any two nodes", r.seconds, ms(oneWay))
+	s.bold(40, 46, 22, ink, "start", "A call through a network of computers that are all behind NATs, without a server")
+	sub := fmt.Sprintf("%d seconds of speech both ways; %d simulated nodes, none with an open address, %.0f ms one way between any two", r.seconds, len(r.net.places), ms(oneWay))
 	if r.loss > 0 {
 		sub += fmt.Sprintf(", %.3g %% of the packets between a and b lost", 100*r.loss)
 	}
@@ -37,75 +37,57 @@ func draw(r result) []byte {
 	return s.end()
 }
 
-func placeOf(name string) place {
-	return places[slices.IndexFunc(places, func(p place) bool { return p.name == name })]
-}
-
-// way is the line from a node to the open Internet, through its box.
-func (p place) way() []float64 {
-	if p.natted() {
-		return []float64{p.x, p.y, p.nx, p.ny}
-	}
-	return []float64{p.x, p.y}
-}
-
+// drawNetwork shows the two, their boxes, and who carries what between them.
 func drawNetwork(s *svg, r result) {
-	const top = 88
+	const top, y, relayY, boxA, boxB = 88, 338.0, 168.0, 285.0, 915.0
 	s.rect(40, top, 1120, 340, 10, panel, faint)
-	for _, name := range []string{"a", "b"} { // home networks
-		p := placeOf(name)
-		from := min(p.x, p.nx) - 62
-		if p.nx < p.x {
-			from = p.nx
-		}
-		s.rect(from, p.y-62, math.Abs(p.nx-p.x)+62, 136, 10, "white", faint)
+	for _, p := range []struct {
+		of              *place
+		x, box, from, w float64
+	}{{r.net.a, 120, boxA, 58, 227}, {r.net.b, 1080, boxB, 915, 227}} {
+		s.rect(p.from, y-62, p.w, 136, 10, "white", faint) // a home network
+		defer func() {
+			s.rect(p.box-12, y-30, 24, 60, 4, "#4b5563", "#4b5563")
+			s.text(p.box, y-87, 12, ink, "middle", "NAT box %v", p.of.nat)
+			s.text(p.box, y-70, 11, classes[p.of.class].colour, "middle", "%s", classes[p.of.class].name)
+			s.text(p.x, y+50, 12, ink, "middle", inside)
+			s.text(p.x, y+67, 11, soft, "middle", "at home")
+			s.circle(p.x, y, 22, "white", voice(p.of.name))
+			s.bold(p.x, y+7, 20, voice(p.of.name), "middle", "%s", p.of.name)
+		}()
 	}
-	for _, l := range r.links {
-		p, q := placeOf(l[0]), placeOf(l[1])
-		if l == [2]string{"a", "b"} {
-			continue // the punched path, below
+	for i, at := range r.relays[:min(len(r.relays), maxDrawn)] {
+		p := r.net.places[at]
+		x := 600 + 200*(float64(i)-float64(min(len(r.relays), maxDrawn)-1)/2)
+		style := ""
+		if i > 0 {
+			style = `stroke-dasharray="5 5"`
 		}
-		points := p.way()
-		back := q.way()
-		for i := len(back) - 2; i >= 0; i -= 2 {
-			points = append(points, back[i], back[i+1])
-		}
-		s.line("#9ca3af", 1.5, "", points...)
+		s.line(violet, 3, style, 120, y, boxA, y-8, x, relayY, boxB, y-8, 1080, y)
+		defer func() {
+			s.circle(x, relayY, 18, "white", classes[p.class].colour)
+			s.bold(x, relayY+6, 15, classes[p.class].colour, "middle", "%s", p.name)
+			s.text(x, relayY-42, 12, ink, "middle", "NAT box %v", p.nat)
+			s.text(x, relayY-27, 11, classes[p.class].colour, "middle", "%s", classes[p.class].name)
+		}()
 	}
-	s.text(600, top+328, 11, soft, "middle", "grey: links between nodes · dashed: introduction · green: the path of the call")
-	a, b, c := placeOf("a"), placeOf("b"), placeOf("c")
-	// The introduction runs beside the links of a and b to c.
-	s.line(violet, 1.5, `stroke-dasharray="5 5"`, a.nx+16, a.ny-36, c.x-28, c.y+6)
-	s.line(violet, 1.5, `stroke-dasharray="5 5"`, c.x+28, c.y+6, b.nx-16, b.ny-36)
-	s.text(400, c.y+20, 12, violet, "end", "1 · a asks c to introduce it to b")
-	s.text(800, c.y+20, 12, violet, "start", "c, linked with both, tells b where a is")
-	s.line(green, 4, "", a.x, a.y, a.nx, a.ny, b.nx, b.ny, b.x, b.y)
-	s.text(c.x, a.y-10, 12, green, "middle", "2 · a and b send to each other at once: each opens its own box")
-	s.bold(c.x, a.y+22, 14, green, "middle", "3 · the call: %s path, round trip %.0f ms", r.path.Kind, ms(r.rtt))
-	s.text(c.x, a.y+42, 12, soft, "middle", "encrypted end to end; nothing of it passes c")
-	for _, p := range places {
-		colour := ink
-		if p.natted() {
-			colour = voice(p.name)
-			s.rect(p.nx-12, p.ny-30, 24, 60, 4, "#4b5563", "#4b5563")
-			s.text(p.nx, p.ny-70, 12, ink, "middle", "NAT box %v", p.nat)
-			s.text(p.x, p.y+50, 12, ink, "middle", "%v", p.addr)
-			s.text(p.x, p.y+67, 11, soft, "middle", "at home")
-		} else {
-			anchor, x, y := "start", p.x+30, p.y-1
-			switch p.name {
-			case "c":
-				anchor, x, y = "middle", p.x, p.y-50
-			case "d":
-				anchor, x = "end", p.x-30
-			}
-			s.text(x, y, 12, ink, anchor, "%v", p.addr)
-			s.text(x, y+15, 11, soft, anchor, "ordinary node")
-		}
-		s.circle(p.x, p.y, 22, "white", colour)
-		s.bold(p.x, p.y+7, 20, colour, "middle", "%s", p.name)
+	if len(r.relays) > 0 {
+		s.text(600, relayY+50, 12, violet, "middle", "1 · found by its record; ring and first sound go through other nodes (dashed: those in reserve)")
 	}
+	s.text(600, relayY+68, 12, soft, "middle", "they carry it encrypted, and know neither who calls nor who is called")
+	if !r.a.direct.IsZero() {
+		s.line(green, 4, "", 120, y, boxA, y, boxB, y, 1080, y)
+		s.text(600, y-10, 12, green, "middle", "2 · both send to each other at once: each opens its own box")
+		s.bold(600, y+22, 14, green, "middle", "3 · after %.0f ms the call is direct: round trip %.0f ms", ms(r.after(r.a.direct)), ms(r.rtt))
+	} else {
+		s.bold(600, y+22, 14, violet, "middle", "the call stays relayed: round trip %.0f ms", ms(r.rtt))
+		s.text(600, y+42, 12, soft, "middle", "%s", r.path.Reason)
+	}
+	s.text(600, top+328, 11, soft, "middle", "the other %d nodes: see network.svg", len(r.net.places)-2)
 }
+
+// maxDrawn relays fit in.
+const maxDrawn = 3
 
 // moment is something that happened in the set-up, on one side.
 type moment struct {
@@ -138,7 +120,7 @@ func drawSetup(s *svg, r result, top float64) {
 	}
 	// What a does before its INVITE can leave.
 	s.rect(x(r.a.called), laneA-7, max(1, x(r.a.placed)-x(r.a.called)), 14, 0, "#dbeafe", "none")
-	s.text((x(r.a.called)+x(r.a.placed))/2, laneA+24, 12, soft, "middle", "lookup: introduction by c, punching, secure link")
+	s.text((x(r.a.called)+x(r.a.placed))/2, laneA+24, 12, soft, "middle", "lookup: b's record, kept by other nodes")
 	for i, name := range []string{"a", "b"} {
 		y := []float64{laneA, laneB}[i]
 		s.line(voice(name), 2, "", left, y, right, y)

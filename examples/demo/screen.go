@@ -31,12 +31,21 @@ func (s *screen) every() time.Duration {
 
 func (s *screen) intro(o options) {
 	s.start = time.Now()
-	fmt.Fprintf(s.w, "Five nodes in one process, on a simulated network: %.0f ms one way between any two", ms(oneWay))
+	total := 0
+	for _, c := range classes {
+		total += c.count
+	}
+	fmt.Fprintf(s.w, "%d nodes in one process, on a simulated network: %.0f ms one way between any two", total, ms(oneWay))
 	if o.loss > 0 {
 		fmt.Fprintf(s.w, ",\n%.3g %% of the packets between a and b lost", 100*o.loss)
 	}
-	fmt.Fprint(s.w, ".\n  a and b sit behind a NAT box each, which lets nobody in who wasn't written to\n"+
-		"  c, d and e are ordinary nodes with open addresses\n\n")
+	fmt.Fprint(s.w, ".\nEach is behind a NAT box of its own; nobody has an open address:\n")
+	for i := range classes {
+		c := classes[len(classes)-1-i]
+		fmt.Fprintf(s.w, "  %2d %s (%s)\n", c.count, c.name, c.does)
+	}
+	fmt.Fprint(s.w, "The first packet has to get in somewhere: the others join by the open port of node 1.\n"+
+		"Apart from that it is a node like any other.\n\n")
 }
 
 // say writes a line with the time in front.
@@ -140,7 +149,7 @@ func lost(of ...media.Stats) float64 {
 	return gone / max(1, gone+here)
 }
 
-// result is everything about the call that the report and the picture show.
+// result is everything about the call that the report and the pictures show.
 type result struct {
 	seconds int
 	loss    float64
@@ -148,8 +157,12 @@ type result struct {
 	path    p2pos.Path
 	rtt     time.Duration
 	ways    []direction
-	links   [][2]string
+	relays  []int // places of the nodes that relayed it, in order
+	net     survey
 }
+
+// after is how long after the call's beginning something was.
+func (r result) after(t time.Time) time.Duration { return t.Sub(r.a.called) }
 
 // roundTrip is what the call's packets take, there and back.
 func roundTrip(p *party) time.Duration {
@@ -160,14 +173,30 @@ func roundTrip(p *party) time.Duration {
 }
 
 func (s *screen) report(r result, files ...string) {
-	since := func(t time.Time) string { return fmt.Sprintf("%.0f ms", ms(t.Sub(r.a.called))) }
+	since := func(t time.Time) string { return fmt.Sprintf("%.0f ms", ms(r.after(t))) }
 	row := func(name, format string, args ...any) {
 		fmt.Fprintf(s.w, "  %-12s%s\n", name, fmt.Sprintf(format, args...))
 	}
 	fmt.Fprintln(s.w)
-	row("joined", "a after %.0f ms, b after %.0f ms", ms(r.a.joined.Sub(r.a.began)), ms(r.b.joined.Sub(r.b.began)))
-	row("a calls b", "rings after %s, answered after %s, first sound after %s", since(r.a.ringing), since(r.a.answered), since(r.a.media))
-	row("path", "%s, %v to %v, round trip %.0f ms", r.path.Kind, r.path.Local, r.path.Remote, ms(r.rtt))
+	row("joined", "first links after %.0f to %.0f ms; %s", ms(r.net.first), ms(r.net.last), r.net.told())
+	shares := r.net.shares()
+	for i, c := range classes {
+		name := ""
+		if i == 0 {
+			name = "links each"
+		}
+		row(name, "%s: %v", c.name, shares[i])
+	}
+	row("a calls b", "found after %s, rings after %s, answered after %s, first sound after %s", since(r.a.placed), since(r.a.ringing), since(r.a.answered), since(r.a.media))
+	if len(r.relays) > 0 {
+		row("relayed", "from the first packet, by %s", r.net.labels(r.relays))
+	}
+	if r.a.direct.IsZero() {
+		row("direct", "never: %s", r.path.Reason)
+	} else {
+		row("direct", "after %s, by punching both boxes", since(r.a.direct))
+	}
+	row("path", "%s at the end, %v to %v, round trip %.0f ms", r.path.Kind, r.path.Local, r.path.Remote, ms(r.rtt))
 	for _, d := range r.ways {
 		verdict := "heard"
 		if !d.heard.enough() {
