@@ -32,6 +32,9 @@ const (
 	// lifeMargin is how much later than ours the NAT's count of a mapping's
 	// life may start: a trip to the router.
 	lifeMargin = 50 * time.Millisecond
+	// spareFor is how long a punch goes on for more holes after the first: 350
+	// shots at full pace.
+	spareFor = 700 * time.Millisecond
 	// SlowFor is how long a slow punch goes on: by then it has met the one of
 	// 256 sockets in the full range in 85 of 100 cases, and that of a block
 	// nearly always.

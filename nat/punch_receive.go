@@ -106,6 +106,9 @@ func (p *Puncher) hit(path sock.Path) {
 	if len(p.hits) > p.c.Spares {
 		p.quit()
 	}
+	if len(p.hits) == 1 {
+		p.until = sooner(p.until, p.now.Add(spareFor)) // the other side may have ended
+	}
 }
 
 // quit ends the shooting; answers go on for the grace.

@@ -202,14 +202,16 @@ func (p *Paths) send() {
 }
 
 // afford takes a probe to an address that hasn't answered from the node's budget,
-// or puts it off. Addresses inside are nobody's but our own network's; and what a
-// genuine request provoked is bounded by itself.
+// or puts it off. Addresses inside are nobody's but our own network's; where the
+// peer answers from anyhow, a few probes more to another port are no harm; and what
+// a genuine request provoked is bounded by itself.
 func (p *Paths) afford(e *entry) bool {
-	if p.budget == nil || e.answered() || e.kind > Direct || !outside(e.path.Remote.Addr()) || !e.attested && e.cold >= triesCold {
+	if p.budget == nil || e.answered() || e.kind > Direct || !outside(e.path.Remote.Addr()) || !e.attested && e.cold >= triesCold ||
+		p.lives(e.path.Remote.Addr()) {
 		return true
 	}
 	a := ask{to: e.path.Remote, paths: true, flow: e.cold == 0}
-	if e.attested || p.lives(e.path.Remote.Addr()) {
+	if e.attested {
 		a.trust = Attested
 	}
 	switch why, at := p.budget.take(p.now, a); {

@@ -250,6 +250,9 @@ func (c *core) closeExtra(p *Peer, local int) {
 	k := &p.state.punch
 	k.sockets = slices.DeleteFunc(k.sockets, func(l int) bool { return l == local })
 	c.o.sock.Remove(local)
+	if p.state.paths != nil {
+		p.state.paths.SocketDown(c.latest, local)
+	}
 }
 
 // unused closes a socket of a peer that no path of it uses any more.
@@ -279,10 +282,9 @@ func (c *core) endPunch(p *Peer) {
 		c.o.handles.Delete(k.handle)
 		k.run = nil
 	}
-	for _, l := range k.sockets {
-		c.o.sock.Remove(l)
+	for len(k.sockets) > 0 {
+		c.closeExtra(p, k.sockets[0])
 	}
-	k.sockets = nil
 }
 
 // sendError puts a socket's error into the puncher's words.
