@@ -209,7 +209,7 @@ func memory() (heap, stack uint64) {
 // links.
 func BenchmarkIdleNode(b *testing.B) {
 	for b.Loop() {
-		n, err := New(Config{Dir: b.TempDir(), NoPortMap: true})
+		n, err := New(Config{Dir: b.TempDir(), NoPortMap: true, NoLAN: true})
 		if err != nil {
 			b.Fatal(err)
 		}

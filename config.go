@@ -54,6 +54,12 @@ type Config struct {
 	// Relay limits what this node carries for others: two calls and a few small
 	// links by default. A negative Rate carries nothing.
 	Relay RelayLimits
+	// NoLAN keeps the node off the LAN's multicast. Else it announces itself there
+	// by mDNS, under a random name of this start and with the tag of the
+	// network, and links to other nodes of the network that do: no ticket and no
+	// Internet is needed for that. It never does with a socket on a loopback
+	// address, nor with PacketConn.
+	NoLAN bool
 	// NoPortMap leaves the router alone. Else the node asks it by PCP, NAT-PMP or
 	// UPnP to let strangers' packets through to the node's port, and takes that
 	// back at Close. It never asks for a socket on a loopback address, nor for

@@ -33,7 +33,7 @@ type child struct {
 	heard []string    // and not asked for yet
 }
 
-// startChild starts a node on a host. Flags: portmap, or name=value of join,
+// startChild starts a node on a host. Flags: portmap, lan, or name=value of join,
 // stun, listen, dir.
 func startChild(t *testing.T, h *natlab.Host, flags ...string) *child {
 	t.Helper()
@@ -124,11 +124,13 @@ func TestKernelChild(t *testing.T) {
 	if !ok {
 		t.Skip("runs in the namespaces of other tests")
 	}
-	cfg := Config{NoPortMap: true, Listen: ":4000", Logger: testLog(t, "child")}
+	cfg := Config{NoPortMap: true, NoLAN: true, Listen: ":4000", Logger: testLog(t, "child")}
 	for _, f := range strings.Fields(flags) {
 		switch name, value, _ := strings.Cut(f, "="); name {
 		case "portmap":
 			cfg.NoPortMap = false
+		case "lan":
+			cfg.NoLAN = false
 		case "dir":
 			cfg.Dir = value
 		case "join":
@@ -201,6 +203,8 @@ func TestKernelChild(t *testing.T) {
 func childEvents(ctx context.Context, n *Node) {
 	for e := range n.Events(ctx) {
 		switch e := e.(type) {
+		case Joined:
+			fmt.Println("joined", e.Links)
 		case NAT:
 			fmt.Println("verdict", e.Behaviour.Mapping, e.PortMap)
 		case CallPath:

@@ -21,6 +21,7 @@ func watchable(conns []net.PacketConn) bool {
 func (n *Node) networkChanged() {
 	n.ov.NetworkChanged()
 	n.ports.refresh()
+	n.near.refresh()
 	select {
 	case n.moved <- struct{}{}:
 	default:

@@ -29,6 +29,7 @@ type Node struct {
 	ov  *overlay.Overlay
 
 	ports   *portMapper   // nil = the router is left alone
+	near    *nearby       // nil = nobody is looked for on the LAN
 	recalls bool          // nodes of earlier starts are remembered; set by newNode
 	moved   chan struct{} // capacity 1, dropped when full: the network is another one
 
@@ -60,8 +61,8 @@ type Node struct {
 const maxKnown = 1024
 
 // New opens a node: it loads or makes the identity, opens the socket and
-// accepts links at once. Before Join or Call it reaches out to nodes that it
-// remembers from earlier starts alone. Errors:
+// accepts links at once. Before Join or Call it reaches out to nodes on the LAN
+// and those that it remembers from earlier starts alone. Errors:
 // those of identity.Open (a damaged, newer or encrypted key store is never
 // replaced), of opening the socket, and of a Config that makes no sense.
 func New(cfg Config) (*Node, error) {
@@ -144,6 +145,9 @@ func newNode(cfg Config, conns []net.PacketConn, open opener) (*Node, error) {
 	n.wg.Go(n.keepState)
 	if !cfg.NoPortMap && cfg.PacketConn == nil {
 		n.ports = mapPorts(n.ov, conns, dev.Reset(), n.log)
+	}
+	if real && !cfg.NoLAN {
+		n.findNearby(conns)
 	}
 	if watchable(conns) {
 		n.wg.Go(func() { nat.Watch(n.ctx, n.networkChanged) })
@@ -407,6 +411,7 @@ func (n *Node) Close() error {
 		n.closed = true
 		n.mu.Unlock()
 		n.saveNow(n.ctx)
+		n.near.close() // before the links go, or others would dial again
 		n.cancel()
 		n.ports.stop()
 		n.hub.Close() // first, or calls would end as if the others had gone

@@ -50,7 +50,7 @@ func TestNoPortMap(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, cfg := range []Config{{PacketConn: conn}, {Listen: "127.0.0.1:0"}, {Listen: ":0", NoPortMap: true}} {
+	for _, cfg := range []Config{{PacketConn: conn}, {Listen: "127.0.0.1:0"}, {Listen: ":0", NoPortMap: true, NoLAN: true}} {
 		if n := testNode(t, "a", cfg); n.ports != nil || n.NAT().PortMap != "none" {
 			t.Errorf("%+v: ports are being mapped", cfg)
 		}

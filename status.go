@@ -44,6 +44,7 @@ func (n *Node) Status() Status {
 	o, err := n.ov.Status(n.ctx)
 	s.Links, s.Dropped, s.BytesIn, s.BytesOut = o.Links, o.Dropped, o.BytesIn, o.BytesOut
 	maps.Copy(s.Dropped, n.hub.Dropped())
+	s.Dropped["lan"] = n.near.dropped()
 	if err != nil {
 		return s
 	}
