@@ -3,7 +3,7 @@
 # `make test` is the check for every change, `make test-long` the one by hand
 # before a piece of work is called done. The work is in scripts/.
 
-.PHONY: help test test-long bench bench-voice demo fuzz lint licences clean
+.PHONY: help test test-long bench bench-voice bench-overlay demo fuzz lint licences clean
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -20,6 +20,9 @@ bench: ## the benchmarks, as a table
 
 bench-voice: ## voice over bad networks beside plain Opus; writes docs/voice/
 	@set -e; . scripts/common.sh; detect; go run -tags "$$TAGS" ./internal/tools/voicebench -out docs/voice $(VOICE)
+
+bench-overlay: ## the overlay in a simulated Internet, up to a million nodes; writes docs/overlay/
+	@go run ./internal/tools/meshsim -run standard -out docs/overlay $(OVERLAY)
 
 demo: ## two people call each other, in one process; writes demo-out/
 	@go run ./examples/demo

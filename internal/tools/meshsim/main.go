@@ -48,7 +48,7 @@ func run(args []string, out io.Writer) error {
 	fs := flag.NewFlagSet("meshsim", flag.ContinueOnError)
 	sizes := fs.String("n", "1000", "numbers of nodes, separated by commas")
 	mixes := fs.String("mix", "10/45/30/15", "percent public/EIM/EDM/CGN, several separated by commas")
-	names := fs.String("run", "steady", "scenarios, separated by commas, or all: "+strings.Join(scenarios(), ", "))
+	names := fs.String("run", "steady", "scenarios, separated by commas: "+strings.Join(scenarios(), ", ")+"; all; standard, which has its own sizes and mixes")
 	seeds := fs.Int("seeds", 1, "how many seeds, from -seed on")
 	seed := fs.Uint64("seed", 1, "the first seed")
 	punching := fs.String("punching", "reference", "odds of punching: reference, pessimistic or lab")
@@ -65,7 +65,10 @@ func run(args []string, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	jobs, err := jobsOf(*sizes, *mixes, *names, *seed, *seeds)
+	jobs, err := standard(*seed), error(nil)
+	if *names != "standard" {
+		jobs, err = jobsOf(*sizes, *mixes, *names, *seed, *seeds)
+	}
 	if err != nil {
 		return err
 	}

@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"fmt"
 	"math"
+	"slices"
 	"time"
 
 	"github.com/p2pos/p2pos/overlay/mesh"
@@ -14,7 +15,7 @@ import (
 const (
 	mapNodes = 60
 	mapWidth = 900
-	mapRing  = 300 // radius of the circle of nodes
+	mapRing  = 350 // radius of the circle of nodes
 )
 
 // networkMap grows a small network without any public node and draws it: nodes
@@ -26,9 +27,11 @@ func (b *bench) networkMap() []byte {
 	w.run(calm)
 	from, to, way := w.longWay()
 
-	place := func(id *mesh.ID) (x, y float64) {
-		a := 2*math.Pi*float64(first8(id))/math.MaxUint64 - math.Pi/2
-		return mapWidth/2 + mapRing*math.Cos(a), mapWidth/2 + mapRing*math.Sin(a)
+	order := slices.Clone(w.nodes)
+	slices.SortFunc(order, func(a, b *node) int { return a.id.Compare(b.id) })
+	place := func(n *node) (x, y float64) {
+		a := 2*math.Pi*float64(slices.Index(order, n))/mapNodes - math.Pi/2
+		return mapWidth/2 + mapRing*math.Cos(a), mapWidth/2 + mapRing*math.Sin(a) + 15
 	}
 	var out bytes.Buffer
 	fmt.Fprintf(&out, `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %d %d" font-family="DejaVu Sans, Verdana, Helvetica, Arial, sans-serif">`+"\n", mapWidth, mapWidth)
@@ -36,8 +39,8 @@ func (b *bench) networkMap() []byte {
 	fmt.Fprintf(&out, `<text x="30" y="36" font-size="18" font-weight="bold">%d nodes, all behind NATs, none special</text>`+"\n", mapNodes)
 	fmt.Fprintf(&out, `<text x="30" y="58" font-size="13">in order of their IDs; a ring found its way over %d hops, each of them an ordinary node</text>`+"\n", len(way)-1)
 	line := func(a, b *node, style string) {
-		x1, y1 := place(&a.id)
-		x2, y2 := place(&b.id)
+		x1, y1 := place(a)
+		x2, y2 := place(b)
 		// Links bend inwards, so that those between siblings can be seen.
 		fmt.Fprintf(&out, `<path d="M%.1f %.1f Q%.1f %.1f %.1f %.1f" fill="none" %s/>`+"\n",
 			x1, y1, (x1+x2)/4+mapWidth/4, (y1+y2)/4+mapWidth/4, x2, y2, style)
@@ -57,7 +60,7 @@ func (b *bench) networkMap() []byte {
 		line(way[i-1], way[i], `stroke="#d55e00" stroke-width="3"`)
 	}
 	for _, x := range w.nodes {
-		px, py := place(&x.id)
+		px, py := place(x)
 		r := 6
 		if x == from || x == to {
 			r = 11

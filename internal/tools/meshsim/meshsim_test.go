@@ -5,6 +5,7 @@ package main
 import (
 	"encoding/json"
 	"io"
+	"math"
 	"os"
 	"reflect"
 	"strings"
@@ -33,41 +34,85 @@ func standardMix(t *testing.T, s string) mix {
 	return m
 }
 
-// TestSteady holds a grown network to what it promises, and the program to
-// "same seed, same trace".
+// TestSteady holds a grown network to what it promises.
 func TestSteady(t *testing.T) {
 	b := testBench(t, 20)
-	j := job{name: "steady", n: 200, mix: standardMix(t, "10/45/30/15"), seed: 3}
-	r, err := b.run(j)
+	r, err := b.run(job{name: "steady", n: 200, mix: standardMix(t, "10/45/30/15"), seed: 3})
 	if err != nil {
 		t.Fatal(err)
 	}
 	r.print(testWriter{t})
+	found := 0
 	for _, m := range r.Metrics {
-		if strings.HasSuffix(m.Name, "arrived") && m.Value != 100 {
-			t.Errorf("%s: %v %%", m.Name, m.Value)
+		switch {
+		case strings.HasSuffix(m.Name, "arrived"):
+			found++
+			if m.Value != 100 {
+				t.Errorf("%s: %v %%", m.Name, m.Value)
+			}
+		case m.Name == "nodes without a link" && m.Value > 0:
+			t.Errorf("%v nodes without a link", m.Value)
 		}
 	}
-	again, err := b.run(j)
+	if found != 3 {
+		t.Errorf("%d figures of what arrived, not 3", found)
+	}
+}
+
+// TestTrace: same seed, same trace, whatever else runs; another seed, another.
+func TestTrace(t *testing.T) {
+	b := testBench(t, 20)
+	b.rings = 100
+	jobs, err := jobsOf("60", "0/50/33/17", "fail50", 5, 2)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if r.Trace != again.Trace || r.Events != again.Events || !reflect.DeepEqual(r.Metrics, again.Metrics) {
-		t.Errorf("same seed: trace %s of %d events, then %s of %d", r.Trace, r.Events, again.Trace, again.Events)
-	}
-	j.n = 30
-	one, err := b.run(j)
+	list, err := b.runAll([]job{jobs[0], jobs[0], jobs[1]}, 2, func(*report) {})
 	if err != nil {
 		t.Fatal(err)
 	}
-	j.seed++
-	two, err := b.run(j)
-	if err != nil {
-		t.Fatal(err)
+	one, two, other := list[0], list[1], list[2]
+	if one.Trace != two.Trace || one.Events != two.Events || !reflect.DeepEqual(one.Metrics, two.Metrics) {
+		t.Errorf("same seed: trace %s of %d events, then %s of %d", one.Trace, one.Events, two.Trace, two.Events)
 	}
-	if one.Trace == two.Trace {
+	if one.Trace == other.Trace {
 		t.Error("another seed left the same trace")
 	}
+}
+
+// TestCompact holds the compact form to the machines themselves, with a grown
+// network in between.
+func TestCompact(t *testing.T) {
+	b := testBench(t, 1)
+	jobs, err := jobsOf("200", "10/45/30/15", "steady,compact", 1, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if os.Getenv("P2POS_LONG") != "" {
+		jobs[0].n, jobs[1].n, b.rings = 3000, 3000, 5000
+	}
+	list, err := b.runAll(jobs, 2, func(r *report) { r.print(testWriter{t}) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		name string
+		off  float64 // by how much they may differ
+	}{{"links: mean", 0.2}, {"hops: mean", 0.1}, {"ring, 1 copy: one way p50", 0.2}, {"ring, 3 copies: one way p50", 0.2}} {
+		real, compact := list[0].value(c.name), list[1].value(c.name)
+		if math.Abs(compact/real-1) > c.off {
+			t.Errorf("%s: compact %v, machines %v", c.name, compact, real)
+		}
+	}
+}
+
+func (r *report) value(name string) float64 {
+	for _, m := range r.Metrics {
+		if m.Name == name {
+			return m.Value
+		}
+	}
+	return math.NaN()
 }
 
 // TestLong runs every scenario, without public nodes too, and all that has a
@@ -78,7 +123,7 @@ func TestLong(t *testing.T) {
 	}
 	b := testBench(t, 100)
 	b.rings = 0
-	jobs, err := jobsOf("500", "10/45/30/15,0/50/33/17", "all", 1, 1)
+	jobs, err := jobsOf("300", "10/45/30/15,0/50/33/17", "all", 1, 1)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -107,9 +107,12 @@ func (p panel) draw(b *bytes.Buffer) {
 	}
 	for v := 0.0; v <= right+step/100; v += step {
 		fmt.Fprintf(b, `<line x1="%.1f" y1="%d" x2="%.1f" y2="%d" stroke="#eeeeee"/>`, x(v), plotTop, x(v), plotTop+plotHeight)
-		fmt.Fprintf(b, `<text x="%.1f" y="%d" font-size="11" text-anchor="middle">%g</text>`+"\n", x(v), plotTop+plotHeight+16, v)
+		fmt.Fprintf(b, `<text x="%.1f" y="%d" font-size="11" text-anchor="middle">%.4g</text>`+"\n", x(v), plotTop+plotHeight+16, v)
 	}
 	for i, c := range p.curves {
+		if len(p.curves) == 1 {
+			c.name = ""
+		}
 		fmt.Fprintf(b, `<polyline fill="none" stroke="%s" stroke-width="2" points="`, colour(i))
 		const points = 120
 		for k := range points + 1 {
@@ -117,9 +120,12 @@ func (p panel) draw(b *bytes.Buffer) {
 			fmt.Fprintf(b, "%.1f,%.1f ", x(at(c.values, 100*s)), y(s))
 		}
 		b.WriteString(`"/>` + "\n")
-		ly := plotTop + plotHeight - 14 - 16*(len(p.curves)-1-i)
-		fmt.Fprintf(b, `<circle cx="%d" cy="%d" r="4" fill="%s"/><text x="%d" y="%d" font-size="12">%s</text>`+"\n",
-			plotLeft+plotWidth-110, ly-4, colour(i), plotLeft+plotWidth-100, ly, c.name)
+		if c.name == "" {
+			continue
+		}
+		lx, ly := plotLeft+plotWidth-105, plotTop+plotHeight-14-16*(len(p.curves)-1-i)
+		fmt.Fprintf(b, `<rect x="%d" y="%d" width="110" height="16" fill="white"/><circle cx="%d" cy="%d" r="4" fill="%s"/>`, lx-10, ly-12, lx, ly-4, colour(i))
+		fmt.Fprintf(b, `<text x="%d" y="%d" font-size="12">%s</text>`+"\n", lx+10, ly, c.name)
 	}
 	fmt.Fprintf(b, `<text x="%d" y="%d" font-size="11" fill="#555555">share of %s that have at most this</text>`+"\n", plotLeft, plotTop+plotHeight+34, p.of)
 }

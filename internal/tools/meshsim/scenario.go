@@ -35,6 +35,33 @@ func scenarios() []string {
 	}
 }
 
+// standard is the set of `make bench-overlay`: everything at a thousand nodes,
+// what the promises are about at ten thousand, and the compact form of a million.
+func standard(seed uint64) (jobs []job) {
+	usual, hidden := mix{0.10, 0.45, 0.30, 0.15}, mix{0, 0.50, 0.33, 0.17}
+	add := func(name string, n int, m mix) { jobs = append(jobs, job{name, n, m, seed}) }
+	add("steady", 10_000, usual)
+	add("fail50", 10_000, usual)
+	for _, name := range scenarios() {
+		switch name {
+		case "sybil": // eleven times as many nodes take part
+			add(name, 300, usual)
+		case "compact":
+			for _, n := range []int{1000, 10_000, 100_000, 1_000_000} {
+				add(name, n, usual)
+			}
+		default:
+			add(name, 1000, usual)
+		}
+	}
+	add("fail50", 1000, hidden)
+	// How scarce may endpoint-independent nodes be, when none is public?
+	for _, easy := range []float64{0.50, 0.30, 0.20, 0.10, 0.05} {
+		add("steady", 1000, mix{0, easy, (1 - easy) * 2 / 3, (1 - easy) / 3})
+	}
+	return jobs
+}
+
 const (
 	// calm is how long a new network is left alone before it is measured.
 	calm = 5 * time.Minute

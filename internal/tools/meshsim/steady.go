@@ -65,7 +65,7 @@ func (b *bench) steady(w *world, r *report) {
 	r.add("forwarding: max/mean", at(load, 100)/mean(load), "").was("2.7–2.8 at 10⁴").atMost(4)
 	r.curve("forwarded", load)
 
-	list := w.lookups(max(500, n/20), 20*time.Second)
+	list := w.lookups(min(n/4, 1000), 20*time.Second)
 	w.run(20*time.Second + ringLife)
 	l := tallyLookups(*list)
 	rate, p50, _ = r.fates("by ticket, fetch and ring", l)
