@@ -2,10 +2,7 @@
 
 package estoi
 
-import (
-	"math"
-	"math/cmplx"
-)
+import "math"
 
 const (
 	// piece is compared at once, 160 ms, and step is how often: long enough to
@@ -60,12 +57,7 @@ func sample(x []float64, i int) float64 {
 // match returns, for each piece and lag, the normalized correlation, weighted
 // by whether there is speech.
 func match(clean, degraded []float64, limit, n int) [][]float64 {
-	size := 1
-	for size < 2*piece+limit {
-		size *= 2
-	}
-	f := newFFT(size)
-	a, b := make([]complex128, size), make([]complex128, size)
+	c := newCorrelator(piece + limit)
 	power := make([]float64, n)
 	var loudest float64
 	for i := range power {
@@ -79,29 +71,14 @@ func match(clean, degraded []float64, limit, n int) [][]float64 {
 		if weight < quiet {
 			continue
 		}
-		clear(a)
-		clear(b)
-		for k := range piece {
-			a[k] = complex(clean[i*step+k], 0)
-		}
-		var e float64
-		for k := range piece + limit {
-			v := sample(degraded, i*step+k)
-			b[k] = complex(v, 0)
-			if k < piece {
-				e += v * v
-			}
-		}
-		f.transform(a)
-		f.transform(b)
-		for k := range a {
-			a[k] = b[k] * cmplx.Conj(a[k])
-		}
-		f.inverse(a)
+		in := degraded[min(i*step, len(degraded)):]
+		in = in[:min(len(in), piece+limit)]
+		product := c.correlate(clean[i*step:i*step+piece], in)
+		e := energy(in[:min(len(in), piece)])
 		floor := 1e-6 * power[i]
 		for lag := range out[i] {
-			out[i][lag] = min(1, 4*weight) * real(a[lag]) / math.Sqrt(power[i]*(max(e, 0)+floor)+tiny)
-			gone, come := sample(degraded, i*step+lag), sample(degraded, i*step+lag+piece)
+			out[i][lag] = min(1, 4*weight) * real(product[lag]) / math.Sqrt(power[i]*(max(e, 0)+floor)+tiny)
+			gone, come := sample(in, lag), sample(in, lag+piece)
 			e += come*come - gone*gone
 		}
 	}
@@ -169,29 +146,12 @@ func argmax(x []float64) int {
 // limit, and how much: 1 is the same at any loudness, near 0 is chance.
 func Find(pattern, x []float64, limit int) (at int, like float64) {
 	x = x[:min(len(x), len(pattern)+limit)]
-	size := 1
-	for size < len(pattern)+limit {
-		size *= 2
-	}
-	f := newFFT(size)
-	a, b := make([]complex128, size), make([]complex128, size)
-	for i, v := range pattern {
-		a[i] = complex(v, 0)
-	}
-	for i, v := range x {
-		b[i] = complex(v, 0)
-	}
-	f.transform(a)
-	f.transform(b)
-	for i := range a {
-		a[i] = b[i] * cmplx.Conj(a[i])
-	}
-	f.inverse(a)
+	product := newCorrelator(len(pattern)+limit).correlate(pattern, x)
 	want := energy(pattern)
 	have := energy(x[:min(len(x), len(pattern))])
 	for i := 0; i <= limit && i < len(x); i++ {
 		// What has next to no sound in it is not like anything.
-		if l := real(a[i]) / math.Sqrt(want*max(have, 1e-6*want)+tiny); l > like {
+		if l := real(product[i]) / math.Sqrt(want*max(have, 1e-6*want)+tiny); l > like {
 			at, like = i, l
 		}
 		gone, come := sample(x, i), sample(x, i+len(pattern))

@@ -123,7 +123,7 @@ func TestIdentical(t *testing.T) {
 
 // TestLevel proves that neither loudness nor polarity counts.
 func TestLevel(t *testing.T) {
-	x := speech(t, "speech-a.ogg")
+	x := speech(t, "speech-a.ogg")[:5*Rate]
 	y := noisy(x, 5, 1)
 	want := score(t, x, y)
 	for _, by := range []float64{0.01, 0.5, 3, -1} {
@@ -140,7 +140,7 @@ func TestLevel(t *testing.T) {
 // near 1 to near 0, the range and order the authors report for speech in noise.
 func TestNoise(t *testing.T) {
 	for _, name := range []string{"speech-a.ogg", "speech-b.ogg"} {
-		x := speech(t, name)
+		x := speech(t, name)[:5*Rate]
 		last := 1.0
 		for snr := 40.0; snr >= -25; snr -= 5 {
 			d := score(t, x, noisy(x, snr, 2))
@@ -318,7 +318,7 @@ func TestFind(t *testing.T) {
 	if _, like := Find(pattern, speech(t, "speech-b.ogg"), 5*Rate); like > 0.4 {
 		t.Errorf("other speech is %.3f alike", like)
 	}
-	if _, like := Find(pattern, make([]float64, 6*Rate), 5*Rate); like != 0 {
-		t.Errorf("silence is %.3f alike", like)
+	if _, like := Find(pattern, make([]float64, 6*Rate), 5*Rate); like > 1e-6 {
+		t.Errorf("silence is %.9f alike", like)
 	}
 }

@@ -53,6 +53,44 @@ func (f *fft) inverse(x []complex128) {
 	}
 }
 
+// correlator finds how alike a piece is to sound at each lag.
+type correlator struct {
+	fft  *fft
+	a, b []complex128
+}
+
+// newCorrelator returns one for sound of up to n samples.
+func newCorrelator(n int) *correlator {
+	size := 2
+	for size < n {
+		size *= 2
+	}
+	return &correlator{newFFT(size), make([]complex128, size), make([]complex128, size)}
+}
+
+// correlate returns the product of the piece with the sound at each lag, as far
+// as all of the piece lies within the n samples. It is valid until the next call.
+func (c *correlator) correlate(piece, sound []float64) []complex128 {
+	// Two real signals in one transform: its even part is the first one's
+	// spectrum, its odd part the second one's.
+	clear(c.a)
+	for i, v := range piece {
+		c.a[i] = complex(v, 0)
+	}
+	for i, v := range sound {
+		c.a[i] += complex(0, v)
+	}
+	c.fft.transform(c.a)
+	n := len(c.a)
+	for k := range c.a {
+		x, y := c.a[k], cmplx.Conj(c.a[(n-k)%n])
+		p, s := (x+y)/2, (x-y)/2i
+		c.b[k] = s * cmplx.Conj(p)
+	}
+	c.fft.inverse(c.b)
+	return c.b
+}
+
 const (
 	// taps is half the length of the resampling filter in periods of the lower
 	// rate: a transition of about 200 Hz, well above the highest band.

@@ -5,8 +5,10 @@ package main
 import (
 	"bytes"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 
@@ -36,10 +38,10 @@ func draw(dir string, rows []row) error {
 		return err
 	}
 	charts := []chart{
-		{"Words understood (ESTOI)", "", 0, 1, 0.2, func(r result) float64 { return r.estoi }},
+		{"Intelligibility (ESTOI)", "", 0.5, 1, 0.1, func(r result) float64 { return r.estoi }},
 		{"Score (E-model MOS)", "", 1, 4.5, 0.5, func(r result) float64 { return r.mos }},
-		{"Concealed: heard, but never said", " %", 0, 30, 5, func(r result) float64 { return 100 * r.concealed }},
-		{"Mouth to ear", " ms", 0, 1250, 250, func(r result) float64 { return float64(r.delay.Milliseconds()) }},
+		{"Concealed: heard, but never said", " %", 0, 20, 5, func(r result) float64 { return 100 * r.concealed }},
+		{"Mouth to ear", " ms", 0, 1500, 250, func(r result) float64 { return float64(r.delay.Milliseconds()) }},
 	}
 	var b bytes.Buffer
 	w, h := 2*chartWidth, 2*chartHeight+40
@@ -71,7 +73,7 @@ func (c chart) draw(b *bytes.Buffer, rows []row) {
 	fmt.Fprintf(b, `<text x="%d" y="24" font-size="15" font-weight="bold">%s</text>`+"\n", plotLeft, c.title)
 	for v := c.low; v <= c.high+c.step/100; v += c.step {
 		fmt.Fprintf(b, `<line x1="%d" y1="%.1f" x2="%d" y2="%.1f" stroke="#dddddd"/>`, plotLeft, y(v), plotLeft+plotWidth, y(v))
-		fmt.Fprintf(b, `<text x="%d" y="%.1f" font-size="11" text-anchor="end">%g%s</text>`+"\n", plotLeft-6, y(v)+4, v, c.unit)
+		fmt.Fprintf(b, `<text x="%d" y="%.1f" font-size="11" text-anchor="end">%s%s</text>`+"\n", plotLeft-6, y(v)+4, strconv.FormatFloat(math.Round(10*v)/10, 'f', -1, 64), c.unit)
 	}
 	// Random loss is a line; bursts, the last row, stand apart as dots.
 	x := func(i int) float64 { return plotLeft + 25 + float64(i)*(plotWidth-50)/float64(len(rows)-1) }

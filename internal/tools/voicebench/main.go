@@ -67,19 +67,19 @@ func (b *bench) run(w io.Writer, out string, quick bool) error {
 	if err := b.freeze(w); err != nil {
 		return err
 	}
-	if !quick {
-		if err := b.drift(w); err != nil {
+	if out != "" {
+		if err := draw(out, rows); err != nil {
 			return err
 		}
-		if err := b.matrix(w); err != nil {
+		if err := b.samples(out); err != nil {
 			return err
 		}
 	}
-	if out == "" {
+	if quick {
 		return nil
 	}
-	if err := draw(out, rows); err != nil {
+	if err := b.drift(w); err != nil {
 		return err
 	}
-	return b.samples(out)
+	return b.matrix(w)
 }
