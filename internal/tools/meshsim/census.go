@@ -58,6 +58,22 @@ func (w *world) siblings() float64 {
 	return share(have, all)
 }
 
+// trueSiblings returns the eight living nodes nearest to x.
+func (w *world) trueSiblings(x *node) []*node {
+	var room [plantSiblings + 1]*node
+	near := room[:0]
+	for _, o := range w.alive {
+		if o == x || len(near) == plantSiblings && !nearerTo(&x.id, &o.id, &near[len(near)-1].id) {
+			continue
+		}
+		near = append(near[:min(len(near), plantSiblings-1)], o)
+		for i := len(near) - 1; i > 0 && nearerTo(&x.id, &near[i].id, &near[i-1].id); i-- {
+			near[i], near[i-1] = near[i-1], near[i]
+		}
+	}
+	return near
+}
+
 // usage is what nodes sent and received, and did, between two moments.
 type usage struct {
 	bytes, mesh float64 // bits a second for a node, of these for messages

@@ -134,4 +134,46 @@ func (b *bench) churn(w *world, r *report, median time.Duration) {
 	p99.was(when(median == time.Hour, "284–340", "320"))
 	r.add("by ticket", tallyLookups(*records).rate(), "%")
 	w.churn = 0
+	w.newcomers(r)
+}
+
+// newcomers lets some nodes join and rings them at several ages.
+func (w *world) newcomers(r *report) {
+	var list []*node
+	for i := range max(100, w.n/50) {
+		w.after(time.Duration(i)*200*time.Millisecond, func() {
+			x := w.newNode(newSite(w.rng, w.mix, w.n), w.rng.Uint64())
+			w.enter(x)
+			list = append(list, x)
+		})
+	}
+	ages := []time.Duration{2 * time.Second, 5 * time.Second, 10 * time.Second, 20 * time.Second, 30 * time.Second, time.Minute}
+	rings := make([][]*ring, len(ages))
+	near := make([][2]int, len(ages))
+	for i := range max(100, w.n/50) {
+		for k, age := range ages {
+			w.after(time.Duration(i)*200*time.Millisecond+age, func() {
+				x := list[i]
+				rings[k] = append(rings[k], w.ring(w.some(), x, 0))
+				for _, o := range w.trueSiblings(x) {
+					near[k][1]++
+					near[k][0] += btoi(x.tieTo(o) != nil)
+				}
+			})
+		}
+	}
+	w.run(time.Duration(max(100, w.n/50))*200*time.Millisecond + time.Minute + ringLife)
+	for k, age := range ages {
+		r.add(fmt.Sprintf("newcomers, %.0f s old: siblings known", age.Seconds()), share(near[k][0], near[k][1]), "%")
+		r.add(fmt.Sprintf("newcomers, %.0f s old: rings to them", age.Seconds()), tally(rings[k]).rate(), "%")
+	}
+	var wait []time.Duration
+	for _, x := range list {
+		if x.usable > 0 {
+			wait = append(wait, x.usable-x.born)
+		}
+	}
+	slices.Sort(wait)
+	r.add("newcomers had 4 links after: p50", at(wait, 50)/1e9, "s").atMost(2)
+	r.add("newcomers had 4 links after: p99", at(wait, 99)/1e9, "s")
 }

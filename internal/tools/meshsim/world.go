@@ -182,15 +182,15 @@ func (w *world) event(x *node, e mesh.Event) {
 // offer stands for a sealed offer: 400 bytes are a node's usual candidates.
 func offer() []byte { return make([]byte, 400) }
 
-// joinTime is after how long a node counts as joined in any case; before, it
-// has to have had four links.
+// joinTime is after how long a node counts as joined: see newcomers for what
+// is before.
 const joinTime = 30 * time.Second
 
 // some returns a random living node that is honest and has joined.
 func (w *world) some() *node {
 	for {
 		x := w.alive[w.rng.IntN(len(w.alive))]
-		if x.evil == nil && !w.excluded[x] && (x.usable > 0 || w.now-x.born > joinTime) {
+		if x.evil == nil && !w.excluded[x] && w.now-x.born >= joinTime {
 			return x
 		}
 	}
