@@ -109,7 +109,11 @@ func (s *sim) on(m computer, cfg Config) *Node {
 // and waits until both know their NATs.
 func (s *sim) pair(a, b computer, publics int) (caller, callee *Node) {
 	s.t.Helper()
-	join := s.publics(publics)
+	return s.pairAt(a, b, s.publics(publics))
+}
+
+func (s *sim) pairAt(a, b computer, join []string) (caller, callee *Node) {
+	s.t.Helper()
 	caller, callee = s.on(a, Config{Join: join}), s.on(b, Config{Join: join})
 	for _, n := range []*Node{caller, callee} {
 		if err := n.Join(s.t.Context()); err != nil {

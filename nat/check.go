@@ -13,6 +13,7 @@ const (
 	nominate                // tell the peer that our side uses this path now
 	doubted                 // the path in use fell silent in mid-call
 	again                   // a path that failed before
+	faded                   // a second path over which media came, and comes no more
 )
 
 const (
@@ -105,7 +106,7 @@ func (c *check) sent(now time.Time, r *rtt) {
 		}
 	case alive:
 		gap = aliveGaps[min(k, aliveTries-1)]
-	case doubted:
+	case doubted, faded:
 		gap = r.timeout(minTimeout)
 	case again:
 		gap = lastWait

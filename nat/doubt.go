@@ -19,6 +19,10 @@ const (
 	// silenceQuiet bounds the doubling of the limit while the path answers
 	// and the peer merely says nothing: muted, or on hold.
 	silenceQuiet = 2 * time.Second
+	// fadeAfter is how long a path beside the primary may be silent after
+	// media came over it, as over the second of two relays, before it is asked
+	// whether it still stands.
+	fadeAfter = 500 * time.Millisecond
 	// afterDoubt is when a path whose probes were cut short by media is
 	// probed once more.
 	afterDoubt = time.Second
@@ -78,8 +82,24 @@ func (p *Paths) silentAt() time.Time {
 	return latest(latest(m.since, m.from), e.heardAt()).Add(limit)
 }
 
-// silence casts doubt on a primary path that has been silent for too long.
+// fadeAt returns when a path beside the primary is to be asked, since media no
+// longer comes over it; zero when it needn't be.
+func (p *Paths) fadeAt(e *entry) time.Time {
+	if !p.media.on || e == p.primary || e.state != Valid || e.check.running || p.theirMAC == nil ||
+		e.voice.n < 2 || e.answeredAt.After(e.voice.last) {
+		return time.Time{}
+	}
+	return e.voice.last.Add(fadeAfter)
+}
+
+// silence casts doubt on a primary path that has been silent for too long, and
+// asks others that have become silent.
 func (p *Paths) silence() {
+	for _, e := range p.list {
+		if at := p.fadeAt(e); !at.IsZero() && !p.now.Before(at) {
+			p.begin(e, faded, doubtTries)
+		}
+	}
 	if at := p.silentAt(); !at.IsZero() && !p.now.Before(at) {
 		p.begun(true)
 	}

@@ -45,6 +45,43 @@ func TestSilenceKills(t *testing.T) {
 	}
 }
 
+// Media over a second path that stops is no reason to leave the first, but the
+// second is asked at once whether it still stands, not at its next keepalive.
+func TestSecondFades(t *testing.T) {
+	for _, dead := range []bool{true, false} {
+		r := call(t, true)
+		for range 50 {
+			r.p.Heard(r.now, pathB)
+			r.talk(pathA, 20*ms)
+		}
+		r.forget()
+		if dead {
+			r.alive(-1, pathB)
+		}
+		r.talk(pathA, fadeAfter-30*ms)
+		r.expect("at first", r.probes(pathB), "")
+		r.talk(pathA, 500*ms)
+		want, tries := Valid, 1
+		if dead {
+			want, tries = Failed, doubtTries
+		}
+		for _, q := range r.p.Snapshot() {
+			if q.Path == pathB && q.State != want {
+				t.Errorf("dead %t: B is %v", dead, q.State)
+			}
+		}
+		if got := r.probes(pathB); len(strings.Fields(got)) != tries || strings.Contains(got, "U") {
+			t.Errorf("dead %t: probes %q", dead, got)
+		}
+		r.expect("the first", r.events(), "")
+		r.forget()
+		r.talk(pathA, time.Second)
+		if got := r.probes(pathB); !dead && got != "" {
+			t.Errorf("asked again: %q", got)
+		}
+	}
+}
+
 // An answer, or media, ends doubt.
 func TestDoubtCleared(t *testing.T) {
 	r := call(t, false)

@@ -262,6 +262,7 @@ func (p *Paths) Deadline() time.Time {
 	for _, e := range p.list {
 		if e != p.primary {
 			at = sooner(at, e.retired)
+			at = sooner(at, p.fadeAt(e))
 		}
 		switch c := &e.check; {
 		case c.open():

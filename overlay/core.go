@@ -35,6 +35,7 @@ type core struct {
 	relays  relaying
 	tcp     map[int]netip.AddrPort // TCP connections: their numbers and far ends
 	latest  time.Time              // of all the loop was told
+	movedAt time.Time              // no further look at all links before
 	seq     uint32                 // of questions about fresh sockets
 }
 
@@ -201,7 +202,9 @@ func (c *core) drainPaths(now time.Time, p *Peer) {
 			c.unused(p, e.Path.Local)
 		case nat.Reflexive:
 			if e.Local < len(c.o.cfg.Conns) { // a punch's socket is nobody else's business
-				c.seenAt(p, e.Local, e.Addr)
+				if c.seenAt(p, e.Local, e.Addr) {
+					c.moved(now)
+				}
 				c.shareSoon(now)
 			}
 			c.sighted(now, p, e.Path, e.Addr)
@@ -226,6 +229,7 @@ func (c *core) drainPaths(now time.Time, p *Peer) {
 		case nat.Switched:
 			c.followed(now, p)
 			c.settlePunch(now, p)
+			c.lostDirect(now, p, e.From, e.To)
 			c.route(p, e.Replay)
 			c.observe(now, p)
 			c.enmesh(now, p)
@@ -235,9 +239,13 @@ func (c *core) drainPaths(now time.Time, p *Peer) {
 				n = p.sock.Replay(e.To, replayPackets)
 			}
 			c.o.log.Debug("path switched", "peer", p.node, "from", e.From.Remote, "to", e.To.Remote, "why", e.Why, "replayed", n)
-		case nat.Doubt, nat.Cleared:
+		case nat.Doubt:
+			c.suspect(now, p)
+			c.route(p, false)
+		case nat.Cleared:
 			c.route(p, false)
 		case nat.Down:
+			c.suspect(now, p)
 			s.down, s.lost = now, true
 			c.announce(p, false)
 			c.o.log.Debug("no path", "peer", p.node)
@@ -334,6 +342,7 @@ func (c *core) hearMedia(now time.Time, p *Peer) {
 			p.path.Store(&i)
 		}
 	}
+	c.redouble(p)
 }
 
 // probe takes a STUN message whose tag belongs to p.
@@ -371,16 +380,19 @@ func (c *core) socketDown(now time.Time, local int) {
 	}
 }
 
-// seenAt notes the outside address that a peer reports.
-func (c *core) seenAt(p *Peer, local int, a netip.AddrPort) {
+// seenAt notes the outside address that a peer reports, and tells whether it has
+// become another one.
+func (c *core) seenAt(p *Peer, local int, a netip.AddrPort) (moved bool) {
 	if far := p.state.active.Remote.Addr(); inside(a.Addr()) && !inside(far) {
-		return // nobody out there can see us at an address of our own household
+		return false // nobody out there can see us at an address of our own household
 	}
 	i := 0
 	if a.Addr().Is6() {
 		i = 1
 	}
+	old := p.state.outside[i]
 	p.state.outside[i] = outside{local, a}
+	return old.local == local && old.addr.IsValid() && old.addr.Addr() != a.Addr() && !inside(a.Addr()) && !inside(old.addr.Addr())
 }
 
 // inside says whether an address means something in one household or company

@@ -157,9 +157,6 @@ func (c *core) ringFlow(now time.Time, p *Peer, neighbour identity.NodeID, trace
 // the answer's media comes back on the way that was the fastest there, perhaps
 // on another one than the answer, and before it.
 func (c *core) expectMedia(now time.Time, p *Peer, request uint32) {
-	if p.state.linked && c.direct(p) {
-		return
-	}
 	if p.state.paths == nil {
 		c.openPaths(now, p, nat.Cred{}) // as its answer tells
 	}
@@ -413,16 +410,11 @@ func (c *core) vicinity() (list []near) {
 // side asks, and the neighbours of both are asked first.
 func (c *core) warm(now time.Time, p *Peer) {
 	s := &p.state
-	if !s.opener || len(s.near) == 0 || now.Before(s.warmAt) {
+	if !s.opener || len(s.near) == 0 || s.paths == nil || now.Before(s.warmAt) {
 		return
 	}
-	var inUse []identity.NodeID
-	for at, f := range c.relays.flows {
-		if f.p == p && f.kind == relay.Call {
-			inUse = append(inUse, at.Node)
-		}
-	}
-	want := warmRelays - len(inUse)
+	inUse, alive := c.callRelayNodes(now, p)
+	want := warmRelays - alive
 	for _, q := range c.relays.opening {
 		if q == p {
 			want--
@@ -447,7 +439,7 @@ func (c *core) warm(now time.Time, p *Peer) {
 	}
 	var via []identity.NodeID
 	chosen := relay.Choose(list, inUse, want, c.rng)
-	if len(chosen) == 0 && len(inUse) == 0 { // two in a row, as a last resort
+	if len(chosen) == 0 && alive == 0 { // two in a row, as a last resort
 		for _, x := range s.near[:min(len(s.near), relay.MaxVia)] {
 			via = append(via, x.node)
 		}

@@ -1,0 +1,313 @@
+// SPDX-License-Identifier: AGPL-3.0-only OR LicenseRef-P2POS-Commercial
+
+package p2pos
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/netip"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/p2pos/p2pos/identity"
+	"github.com/p2pos/p2pos/internal/simnet"
+	"github.com/p2pos/p2pos/media"
+)
+
+// A trial is one call between two sites, with relays that can be switched off.
+type trial struct {
+	*sim
+	a, b   computer
+	nodes  [2]*Node
+	calls  [2]*Call
+	ears   [2]*witness
+	relays map[identity.NodeID]*simnet.Host
+}
+
+// witness notes when frames were played, and when some were missing.
+type witness struct {
+	done chan struct{}
+
+	mu     sync.Mutex // guards what follows
+	played []time.Time
+	lost   []time.Time
+}
+
+func (s *sim) witness(c *Call) *witness {
+	in, _ := c.Tracks()
+	w := &witness{done: make(chan struct{})}
+	s.wg.Go(func() {
+		defer close(w.done)
+		var f media.Frame
+		for {
+			err := in.ReadFrame(context.Background(), &f)
+			if errors.Is(err, io.EOF) {
+				return
+			}
+			w.mu.Lock()
+			switch {
+			case err == nil && f.Lost:
+				w.lost = append(w.lost, time.Now())
+			case err == nil && len(f.Payload) > 0:
+				w.played = append(w.played, time.Now())
+			}
+			w.mu.Unlock()
+		}
+	})
+	return w
+}
+
+// since counts frames that were missing after an instant, and says when the
+// first was played then.
+func (w *witness) since(at time.Time) (lost int, first time.Time) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, t := range w.lost {
+		if !t.Before(at) {
+			lost++
+		}
+	}
+	for _, t := range w.played {
+		if !t.Before(at) {
+			return lost, t
+		}
+	}
+	return lost, time.Time{}
+}
+
+// gap is the longest time without a played frame from an instant on.
+func (w *witness) gap(from time.Time) (most time.Duration) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	last := from
+	for _, t := range append(w.played, time.Now()) {
+		if t.After(from) {
+			most, last = max(most, t.Sub(last)), t
+		}
+	}
+	return most
+}
+
+// hold sets up a call that both sides talk in, and lets it settle.
+func (s *sim) hold(kindA, kindB string, publics int) *trial {
+	s.t.Helper()
+	tr := &trial{sim: s, a: s.computer("a", kindA), b: s.computer("b", kindB), relays: make(map[identity.NodeID]*simnet.Host)}
+	var join []string
+	for i := range publics {
+		var h *simnet.Host
+		s.net.Do(func(w *simnet.World) {
+			h = w.Host(fmt.Sprintf("r%d", i), access, netip.AddrFrom4([4]byte{45, byte(10 + i), 0, 1}))
+		})
+		n := s.start(h.Name(), Config{Join: join}, s.opener(h), s.listen(h, 4000))
+		if err := n.Join(s.t.Context()); err != nil {
+			s.t.Fatal(err)
+		}
+		for _, to := range join {
+			if _, err := n.ov.Dial(s.t.Context(), netip.MustParseAddrPort(to)); err != nil {
+				s.t.Fatal(err)
+			}
+		}
+		tr.relays[n.ov.Node()] = h
+		join = append(join, n.Status().Listen[0].String())
+	}
+	tr.nodes[0], tr.nodes[1] = s.pairAt(tr.a, tr.b, join)
+	incoming := tr.nodes[1].Incoming(s.t.Context())
+	answered := make(chan *Call, 1)
+	s.wg.Go(func() {
+		for c := range incoming {
+			if c.Answer() == nil {
+				answered <- c
+			}
+			return
+		}
+	})
+	call, err := tr.nodes[0].Call(s.t.Context(), s.ticket(tr.nodes[1]), nil)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	if err := call.Answered(s.t.Context()); err != nil {
+		s.t.Fatal(err)
+	}
+	tr.calls = [2]*Call{call, <-answered}
+	for i, c := range tr.calls {
+		s.talk(c)
+		tr.ears[i] = s.witness(c)
+	}
+	time.Sleep(6 * time.Second)
+	return tr
+}
+
+// cut pulls or plugs a host's cable.
+func (tr *trial) cut(h *simnet.Host, cut bool) { tr.net.Do(func(*simnet.World) { h.Cut(cut) }) }
+
+// effect is what the worse side of a call heard of an event.
+type effect struct {
+	arrivals time.Duration // longest between two packets
+	gap      time.Duration // longest between two played frames
+	lost     int           // frames missing
+	back     time.Duration // the first frame played after it
+}
+
+// watch does something to the network and says what was heard of it in d.
+func (tr *trial) watch(d time.Duration, f func()) (e effect) {
+	var s media.Stats
+	for _, c := range tr.calls {
+		in, _ := c.Tracks()
+		in.Stats(&s) // the longest gap starts anew
+	}
+	at := time.Now()
+	f()
+	time.Sleep(d)
+	synctest.Wait() // until what is due now has been played
+	for i, c := range tr.calls {
+		in, _ := c.Tracks()
+		in.Stats(&s)
+		lost, first := tr.ears[i].since(at)
+		e.arrivals, e.gap, e.lost = max(e.arrivals, s.LongestGap), max(e.gap, tr.ears[i].gap(at)), max(e.lost, lost)
+		if first.IsZero() {
+			e.back = d
+		}
+		e.back = max(e.back, first.Sub(at))
+	}
+	return e
+}
+
+// end hangs up and checks that the other side is told.
+func (tr *trial) end() {
+	tr.calls[0].HangUp()
+	<-tr.ears[0].done
+	<-tr.ears[1].done
+	if _, reason, _ := tr.calls[1].End(); reason != "hangup" {
+		tr.t.Errorf("the callee's call ended: %q", reason)
+	}
+}
+
+// killRelay cuts the relay that leads, as side i sees it.
+func (tr *trial) killRelay(i int) bool {
+	vias := tr.calls[i].Path().Vias
+	if len(vias) == 0 {
+		tr.t.Errorf("no relay: %+v", tr.calls[i].Path())
+		return false
+	}
+	tr.cut(tr.relays[vias[0]], true)
+	delete(tr.relays, vias[0])
+	return true
+}
+
+// newAddress gives a site's box, or its machine where there is none, another
+// address.
+func (tr *trial) newAddress(m computer, boot bool) {
+	tr.hosts++
+	fresh := netip.AddrFrom4([4]byte{46, byte(tr.hosts), 0, 1})
+	tr.net.Do(func(*simnet.World) {
+		switch {
+		case m.box != nil && boot:
+			m.box.Reboot(fresh)
+		case m.box != nil:
+			m.box.Reboot()
+		default:
+			old := m.v4.Addrs()[0]
+			m.v4.RemoveAddr(old)
+			m.v4.AddAddr(fresh)
+		}
+	})
+}
+
+// What breaks under a call is hardly heard, and the call goes on.
+func TestFailover(t *testing.T) {
+	const never = time.Hour
+	cases := []struct {
+		name, a, b string
+		arrivals   time.Duration // p95 of the longest gap between packets
+		do         func(*trial) effect
+	}{
+		{"relay killed", "edm", "edm", 100 * time.Millisecond, func(tr *trial) effect {
+			return tr.watch(5*time.Second, func() { tr.killRelay(0) })
+		}},
+		{"both relays killed, 6 s apart", "edm", "cgn-block", 200 * time.Millisecond, func(tr *trial) effect {
+			return tr.watch(12*time.Second, func() {
+				tr.killRelay(0)
+				time.Sleep(6 * time.Second)
+				tr.killRelay(1)
+			})
+		}},
+		{"both relays killed at once", "double", "edm", time.Second, func(tr *trial) effect {
+			return tr.watch(8*time.Second, func() {
+				tr.killRelay(0)
+				if vias := tr.calls[0].Path().Vias; len(vias) > 1 {
+					tr.cut(tr.relays[vias[1]], true)
+				}
+			})
+		}},
+		{"mappings dropped, direct", "eim-apdf", "cgn-block", time.Second, func(tr *trial) effect {
+			return tr.watch(5*time.Second, func() { tr.newAddress(tr.b, false) })
+		}},
+		{"mappings dropped, relayed", "edm", "edm", time.Second, func(tr *trial) effect {
+			return tr.watch(5*time.Second, func() { tr.newAddress(tr.a, false) })
+		}},
+		{"caller's router with a new address", "eim-apdf", "eim-apdf", time.Second, func(tr *trial) effect {
+			return tr.watch(5*time.Second, func() { tr.newAddress(tr.a, true) })
+		}},
+		{"callee's router with a new address", "eim-apdf", "eim-apdf", time.Second, func(tr *trial) effect {
+			return tr.watch(5*time.Second, func() { tr.newAddress(tr.b, true) })
+		}},
+		{"new address to a public one", "eim-apdf", "none", time.Second, func(tr *trial) effect {
+			return tr.watch(5*time.Second, func() { tr.newAddress(tr.a, true) })
+		}},
+		{"new address, relayed", "edm", "edm", 1500 * time.Millisecond, func(tr *trial) effect {
+			return tr.watch(5*time.Second, func() { tr.newAddress(tr.b, true) })
+		}},
+		{"callee roams", "eim-apdf", "none", time.Second, func(tr *trial) effect {
+			return tr.watch(5*time.Second, func() { tr.newAddress(tr.b, true) })
+		}},
+		{"callee roams, both public", "none", "none", time.Second, func(tr *trial) effect {
+			return tr.watch(5*time.Second, func() { tr.newAddress(tr.b, true) })
+		}},
+		{"5 s without network, direct", "eim-apdf", "eim-apdf", never, func(tr *trial) effect { return tr.outage(5 * time.Second) }},
+		{"5 s without network, relayed", "edm", "edm", never, func(tr *trial) effect { return tr.outage(5 * time.Second) }},
+		{"5 s without network, callee", "none", "edm", never, func(tr *trial) effect { return tr.outage(5 * time.Second) }},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			var arrivals, gaps, back []time.Duration
+			lost := 0
+			for seed := range seeds(3, 40) {
+				simSeed(t, uint64(seed+1), func(t *testing.T, s *sim) {
+					tr := s.hold(c.a, c.b, 5)
+					before := tr.calls[0].Path()
+					e := c.do(tr)
+					arrivals, gaps, back = append(arrivals, e.arrivals), append(gaps, e.gap), append(back, e.back)
+					lost = max(lost, e.lost)
+					t.Logf("%d: %+v, from %s to %s", seed, e, before.Kind, tr.calls[0].Path().Kind)
+					tr.end()
+				})
+			}
+			t.Logf("gap between packets p50 %d p95 %d ms, between played frames p95 %d ms, at most %d frames lost; back p95 %d ms",
+				percentile(arrivals, 50).Milliseconds(), percentile(arrivals, 95).Milliseconds(), percentile(gaps, 95).Milliseconds(), lost, percentile(back, 95).Milliseconds())
+			if p := percentile(arrivals, 95); p > c.arrivals {
+				t.Errorf("gap of %v", p)
+			}
+			if p := percentile(back, 95); c.arrivals == never && p > 150*time.Millisecond {
+				t.Errorf("sound is back after %v", p)
+			}
+		})
+	}
+}
+
+// outage cuts everybody off for a while. back counts from its end.
+func (tr *trial) outage(d time.Duration) effect {
+	all := []*simnet.Host{tr.a.v4, tr.b.v4}
+	for _, h := range all {
+		tr.cut(h, true)
+	}
+	time.Sleep(d)
+	return tr.watch(5*time.Second, func() {
+		for _, h := range all {
+			tr.cut(h, false)
+		}
+	})
+}

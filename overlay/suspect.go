@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: AGPL-3.0-only OR LicenseRef-P2POS-Commercial
+
+package overlay
+
+import (
+	"slices"
+	"time"
+
+	"github.com/p2pos/p2pos/identity"
+	"github.com/p2pos/p2pos/internal/sock"
+	"github.com/p2pos/p2pos/nat"
+	"github.com/p2pos/p2pos/overlay/relay"
+)
+
+// A call notices within 150 ms that something is wrong; an idle link only at its
+// next keepalive. So what a call hears, or doesn't, is used for the others: when
+// it falls silent its relays' own links are looked at, since a router that was
+// started anew cuts them off just the same; and when one link turns out to come
+// from another address, all do.
+
+const (
+	// suspectEvery and movedEvery are the least time between two such rounds:
+	// longer than a probe's way round the world.
+	suspectEvery = 500 * time.Millisecond
+	movedEvery   = 2 * time.Second
+	// againSoon after a direct path was lost a new one is looked for: by then
+	// neighbours have said where they see us now.
+	againSoon = 500 * time.Millisecond
+	// maxCallRelays are the relays of a call, those included that don't answer
+	// any more: with two of them it may be our own network that is down, and
+	// they are the first to be there again.
+	maxCallRelays = 4
+	// provingTime is how long a new relay's path may take to be proved.
+	provingTime = 2 * time.Second
+)
+
+// suspect looks at the links to the relays of a call that fell silent.
+func (c *core) suspect(now time.Time, p *Peer) {
+	s := &p.state
+	if !s.media || now.Before(s.suspectAt) {
+		return
+	}
+	s.suspectAt = now.Add(suspectEvery)
+	for _, at := range c.callRelays(p) {
+		if via := c.peers[at.Node]; via != nil && via.state.paths != nil {
+			via.state.paths.NetworkChanged(now)
+		}
+	}
+}
+
+// callRelays lists the flows of calls with p, in an order of their own.
+func (c *core) callRelays(p *Peer) (list []relay.Hop) {
+	for at, f := range c.relays.flows {
+		if f.p == p && f.kind == relay.Call {
+			list = append(list, at)
+		}
+	}
+	slices.SortFunc(list, func(a, b relay.Hop) int { return a.Node.Compare(b.Node) })
+	return list
+}
+
+// moved is called when a neighbour sees this node at another address than
+// before: most likely all others would, too.
+func (c *core) moved(now time.Time) {
+	if now.Before(c.movedAt) {
+		return
+	}
+	c.movedAt = now.Add(movedEvery)
+	for _, p := range c.order {
+		if p.state.paths != nil {
+			p.state.paths.NetworkChanged(now)
+		}
+	}
+	c.shareSoon(now)
+	c.o.log.Debug("our address has changed", "peers", len(c.order))
+}
+
+// lostDirect has a new direct path looked for soon.
+func (c *core) lostDirect(now time.Time, p *Peer, from, to sock.Path) {
+	if s := &p.state; s.media && c.kindOf(from) != nat.Relay && c.kindOf(to) == nat.Relay {
+		s.againAt, s.againWait = now.Add(againSoon), againFirst
+	}
+}
+
+// redouble looks whether the second relay of a call is still the right one.
+func (c *core) redouble(p *Peer) {
+	if c.kindOf(p.state.active) != nat.Relay {
+		return
+	}
+	primary, also, ok := p.state.paths.Active()
+	if !ok {
+		return
+	}
+	want := c.double(p, primary, also)
+	if _, used, _ := p.sock.Route(); !slices.Equal(used, want) {
+		c.route(p, false)
+	}
+}
+
+// callRelayNodes names the relays that a call with p has, and how many of them
+// answer or may still. Those that don't are given back once there are others.
+func (c *core) callRelayNodes(now time.Time, p *Peer) (nodes []identity.NodeID, alive int) {
+	state := make(map[sock.Path]nat.PathInfo)
+	for _, q := range p.state.paths.Snapshot() {
+		state[q.Path] = q
+	}
+	var dead []relay.Hop
+	for _, at := range c.callRelays(p) {
+		q, ok := state[c.relays.flows[at].path]
+		if ok && (q.State == nat.Valid || q.Answered.IsZero() && q.Age < provingTime) {
+			alive++
+		} else {
+			dead = append(dead, at)
+		}
+		nodes = append(nodes, at.Node)
+	}
+	if alive >= warmRelays || len(nodes) >= maxCallRelays {
+		for _, at := range dead[:min(len(dead), max(1, len(nodes)-warmRelays))] {
+			c.giveBack(now, at)
+		}
+	}
+	return nodes, alive
+}
+
+// giveBack ends one flow of this node's own.
+func (c *core) giveBack(now time.Time, at relay.Hop) {
+	f := c.relays.flows[at]
+	c.relays.client.Close(now, at)
+	delete(c.relays.flows, at)
+	c.o.forward.Close(c.end(at))
+	c.o.carrier.CloseFlow(c.end(at))
+	if f.p.state.paths != nil {
+		f.p.state.paths.Remove(now, f.path)
+	}
+}
