@@ -58,7 +58,7 @@ func TestSecondFades(t *testing.T) {
 		if dead {
 			r.alive(-1, pathB)
 		}
-		r.talk(pathA, fadeAfter-30*ms)
+		r.talk(pathA, fadeAfter-60*ms)
 		r.expect("at first", r.probes(pathB), "")
 		r.talk(pathA, 500*ms)
 		want, tries := Valid, 1
