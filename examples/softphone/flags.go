@@ -35,13 +35,13 @@ same with -json and read one JSON object a line.
                       so on; files that are there already are replaced
   -tcp ADDR:PORT      also accept links over TCP there, best at port 443
   -relay=false        don't relay for others
+  -lan=false          don't look for phones on the LAN, nor tell it of this one
   -portmap=false      don't have the router open a port (UPnP, NAT-PMP, PCP)
   -json               commands in, events out, for programs
   -v                  log to stderr what the node does
 
 Taken, but without effect today:
   -accept             take every offered file (not yet)
-  -lan=false          no LAN discovery (not yet)
 `
 
 // options is the command line.
@@ -52,7 +52,7 @@ type options struct {
 	listen, tcp  string
 	relay        bool
 	answer       bool
-	portmap      bool
+	lan, portmap bool
 	play, record string
 	json         bool
 	verbose      bool
@@ -79,7 +79,7 @@ func parseFlags(args []string) (options, error) {
 	f.StringVar(&o.play, "play", "", "")
 	f.StringVar(&o.record, "record", "", "")
 	f.BoolVar(&o.relay, "relay", true, "")
-	f.Bool("lan", true, "")
+	f.BoolVar(&o.lan, "lan", true, "")
 	f.BoolVar(&o.portmap, "portmap", true, "")
 	f.BoolVar(&o.json, "json", false, "")
 	f.BoolVar(&o.verbose, "v", false, "")
