@@ -18,8 +18,10 @@ func TestKernelNetworkChange(t *testing.T) {
 		other  natlab.Kind
 		change func(h *natlab.Host)
 	}{
-		"another address":         {natlab.EIMEIF, func(h *natlab.Host) { h.ChangeAddress() }},
-		"another outside address": {natlab.EIMEIF, func(h *natlab.Host) { h.Site().ChangeAddress() }},
+		"another address":                 {natlab.EIMEIF, func(h *natlab.Host) { h.ChangeAddress() }},
+		"another outside address":         {natlab.EIMEIF, func(h *natlab.Host) { h.Site().ChangeAddress() }},
+		"another address, strict":         {natlab.EIMAPDF, func(h *natlab.Host) { h.ChangeAddress() }},
+		"another outside address, strict": {natlab.EIMAPDF, func(h *natlab.Host) { h.Site().ChangeAddress() }},
 		"unplugged for a second": {natlab.EIMAPDF, func(h *natlab.Host) {
 			h.Unplug(true)
 			<-time.After(time.Second)
