@@ -13,6 +13,8 @@ func (k *punching) reason() string {
 		return "a direct path is still being looked for"
 	case !k.tried:
 		return "no direct path has been tried yet"
+	case len(k.plan.Steps) > 0 && k.end == nat.Nothing: // see startPunch
+		return "no ports were searched: that takes a call, and two nodes of different networks that see the other side"
 	case len(k.plan.Steps) > 0 && k.end != nat.Won:
 		return "ports were searched in vain: " + k.end.String()
 	case k.plan.Method == nat.Straight:

@@ -22,6 +22,7 @@ func TestReason(t *testing.T) {
 		"hopeless":   {punching{tried: true, plan: nat.MakePlan(apd, apd, friendly)}, "both NATs take a new port"},
 		"goes on":    {punching{tried: true, plan: nat.MakePlan(eim, apd, friendly), run: new(nat.Puncher)}, "still"},
 		"in vain":    {punching{tried: true, plan: nat.MakePlan(eim, apd, friendly), end: nat.Silence}, "searched in vain: no answer"},
+		"not begun":  {punching{tried: true, plan: nat.MakePlan(eim, apd, friendly), end: nat.Nothing}, "two nodes"},
 		"no budget":  {punching{tried: true, plan: nat.MakePlan(eim, apd, friendly), end: nat.NoBudget}, "no more packets"},
 		"both wrote": {punching{tried: true, plan: nat.MakePlan(eim, eim, friendly), end: nat.Nothing}, "nothing came through"},
 		"public":     {punching{tried: true, plan: nat.MakePlan(nat.Behaviour{Mapping: nat.NoNAT, Filtering: nat.NoNAT}, apd, friendly)}, "everybody should reach"},
