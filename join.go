@@ -20,6 +20,10 @@ const (
 	// there is no link at all; they double.
 	retryFirst = time.Second
 	retryMost  = time.Minute
+	// fewLinks make a node go on with its entries, from retryFew on; the mesh
+	// calls a node with four usable.
+	fewLinks = 4
+	retryFew = 8 * time.Second
 	// maxResolved bounds the addresses that one DNS name may add.
 	maxResolved = 8
 	// maxRemembered addresses are dialled at once: remembered nodes that need no
@@ -76,17 +80,19 @@ func (n *Node) startJoin() {
 	n.wg.Go(n.stayJoined)
 }
 
-// stayJoined looks every now and then whether there is a link, and tries all
-// entries when there is none.
+// stayJoined looks every now and then whether there are links, and tries all
+// entries when there are few: a few nodes that found each other may be an island.
 func (n *Node) stayJoined() {
 	wait := retryFirst
 	for {
 		n.mu.Lock()
 		links := n.links
 		n.mu.Unlock()
-		if links > 0 {
+		if links >= fewLinks || links > 0 && len(n.cfg.Join) == 0 {
 			wait = retryFirst
-		} else if err := n.round(n.ctx); err != nil {
+		} else if err := n.round(n.ctx, links == 0); err == nil && links > 0 {
+			wait = min(max(2*wait, retryFew), retryMost)
+		} else if err != nil {
 			n.log.Debug("not joined", "err", err)
 			n.mu.Lock()
 			n.tryErr = err
@@ -106,13 +112,13 @@ func (n *Node) stayJoined() {
 // round tries every entry of Config.Join, and remembered nodes, at once. It returns nil as soon as
 // one has led to a link; the others go on, since one neighbour is not enough to
 // learn what NAT this is, and may go away. Each ends with its own time limit.
-func (n *Node) round(ctx context.Context) error {
+func (n *Node) round(ctx context.Context, alone bool) error {
 	entries := len(n.cfg.Join)
 	errs := make(chan error, entries+1)
 	for _, entry := range n.cfg.Join {
 		n.wg.Go(func() { errs <- n.joinOne(ctx, entry) })
 	}
-	if n.recalls {
+	if n.recalls && alone {
 		entries++
 		n.wg.Go(func() { errs <- n.joinRemembered(ctx) })
 	}

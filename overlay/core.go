@@ -96,6 +96,8 @@ func (c *core) Advance(now time.Time) {
 		switch {
 		case !s.linked && s.refs <= 0 && !s.expires.IsZero() && !now.Before(s.expires):
 			c.drop(p)
+		case !s.spareAt.IsZero() && !now.Before(s.spareAt):
+			c.part(p)
 		case !s.redialAt.IsZero() && !now.Before(s.redialAt):
 			s.redialAt, s.wait = now.Add(s.wait), min(2*s.wait, redialMost)
 			c.redial(p)
@@ -145,6 +147,7 @@ func (c *core) Deadline() time.Time {
 			d = earlier(d, s.expires)
 		}
 		d = earlier(d, s.redialAt)
+		d = earlier(d, s.spareAt)
 		if !s.down.IsZero() {
 			d = earlier(d, s.down.Add(deadAfter))
 		}

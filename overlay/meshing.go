@@ -73,7 +73,7 @@ func (c *core) drainMesh(now time.Time) {
 		case mesh.Refused:
 			delete(c.mesh.wishes, e.Request)
 		case mesh.Surplus:
-			c.surplus(e.Node)
+			c.surplus(now, e.Node)
 		case mesh.Delivered:
 			c.delivered(now, e)
 		case mesh.Answered:
@@ -289,12 +289,43 @@ func (c *core) meet(now time.Time, p *Peer, theirs nat.Offer) {
 	}
 }
 
-// surplus closes a link that neither the mesh nor a session needs.
-func (c *core) surplus(node identity.NodeID) {
-	if p := c.peers[node]; p != nil && p.state.linked && p.state.refs <= 0 {
-		if l := p.link.Load(); l != nil {
-			l.close(codeUnused, "surplus")
+// surplus closes a link that neither the mesh nor a session needs. A newcomer
+// keeps it for a while even where there is no room: it may have nobody else to
+// ask for others.
+func (c *core) surplus(now time.Time, node identity.NodeID) {
+	p := c.peers[node]
+	if p == nil {
+		return
+	}
+	if l := p.link.Load(); l != nil && !l.dialled && now.Sub(l.since) < newcomerTime && c.newcomers() < maxNewcomers {
+		p.state.spareAt = l.since.Add(newcomerTime)
+		return
+	}
+	c.part(p)
+}
+
+const (
+	// newcomerTime is what a node needs to be introduced to its first
+	// neighbours: a few rounds of questions and punches.
+	newcomerTime = 15 * time.Second
+	// maxNewcomers have such a link at a time.
+	maxNewcomers = 32
+)
+
+func (c *core) newcomers() (n int) {
+	for _, p := range c.order {
+		if !p.state.spareAt.IsZero() {
+			n++
 		}
+	}
+	return n
+}
+
+// part ends a link without a use.
+func (c *core) part(p *Peer) {
+	p.state.spareAt = time.Time{}
+	if l := p.link.Load(); l != nil && p.state.linked && p.state.refs <= 0 {
+		l.close(codeUnused, "surplus")
 	}
 }
 

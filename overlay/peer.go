@@ -59,6 +59,7 @@ type peerState struct {
 	wanted      bool            // this node asked for the link: it dials
 	anchor      bool            // a contact's device
 	meshed      bool            // the mesh knows of the link
+	spareAt     time.Time       // the link goes then: the mesh has no room for it
 	route       mesh.Route      // its last message came on
 	routeUntil  time.Time
 	bothUntil   time.Time // messages go over link and route until then
