@@ -42,6 +42,7 @@ func startChild(t *testing.T, h *natlab.Host, flags ...string) *child {
 	if !slices.ContainsFunc(flags, func(f string) bool { return strings.HasPrefix(f, "dir=") }) {
 		flags = append(slices.Clip(flags), "dir="+t.TempDir()) // several children share the front of a list
 	}
+	flags = append(flags, "name="+c.name)
 	c.cmd.Env = append(os.Environ(), childEnv+"="+strings.Join(flags, " "))
 	c.cmd.Stderr = t.Output()
 	out, err := c.cmd.StdoutPipe()
@@ -124,7 +125,7 @@ func TestKernelChild(t *testing.T) {
 	if !ok {
 		t.Skip("runs in the namespaces of other tests")
 	}
-	cfg := Config{NoPortMap: true, NoLAN: true, Listen: ":4000", Logger: testLog(t, "child")}
+	cfg := Config{NoPortMap: true, NoLAN: true, Listen: ":4000"}
 	for _, f := range strings.Fields(flags) {
 		switch name, value, _ := strings.Cut(f, "="); name {
 		case "portmap":
@@ -137,12 +138,15 @@ func TestKernelChild(t *testing.T) {
 			cfg.Join = append(cfg.Join, value)
 		case "stun":
 			cfg.STUN = append(cfg.STUN, value)
+		case "name":
+			cfg.Name = value
 		case "listen":
 			cfg.Listen = value
 		case "tcp":
 			cfg.ListenTCP = value
 		}
 	}
+	cfg.Logger = testLog(t, cfg.Name)
 	n, err := New(cfg)
 	if err != nil {
 		t.Fatal(err)

@@ -5,17 +5,21 @@ package p2pos
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"runtime"
 	"slices"
+	"sort"
 	"strconv"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/p2pos/p2pos/identity"
 	"github.com/p2pos/p2pos/internal/simnet"
 	"github.com/p2pos/p2pos/overlay"
 )
@@ -85,6 +89,15 @@ func (s *sim) crowd(n int, d time.Duration) *crowd {
 	return c
 }
 
+// links returns how many links the nodes have, sorted.
+func (c *crowd) links() (n []int) {
+	for _, node := range c.nodes {
+		n = append(n, node.Status().Links)
+	}
+	slices.Sort(n)
+	return n
+}
+
 // ring has a node call another one by what its record says, and hang up once
 // it was answered. It returns how long that took.
 func (c *crowd) ring(from, to int) (time.Duration, error) {
@@ -145,13 +158,13 @@ func TestNetwork(t *testing.T) {
 	simTest(t, func(t *testing.T, s *sim) {
 		start := time.Now()
 		c := s.crowd(n, 20*time.Second)
-		time.Sleep(time.Until(start.Add(time.Minute)))
-		links := make([]int, n)
-		for i, node := range c.nodes {
-			links[i] = node.Status().Links
+		var links []int
+		for at := 20 * time.Second; at <= time.Minute; at += 10 * time.Second {
+			time.Sleep(time.Until(start.Add(at)))
+			links = c.links()
+			t.Logf("after %v: links %d–%d, median %d; %d nodes without", at, links[0], links[n-1], links[n/2], sort.SearchInts(links, 1))
 		}
 		took := c.pairs(rand.New(rand.NewPCG(1, 2)), n)
-		slices.Sort(links)
 		runtime.GC()
 		runtime.ReadMemStats(&after)
 		per := func(a, b uint64) uint64 { return (max(b, a) - a) / uint64(n) >> 10 }
@@ -161,6 +174,102 @@ func TestNetwork(t *testing.T) {
 			t.Logf("%d of %d rings answered: median %v, p95 %v, most %v", len(took), n, took[len(took)/2], took[len(took)*95/100], took[len(took)-1])
 		}
 	})
+}
+
+// warnings counts what a node complains about.
+type warnings struct {
+	slog.Handler
+	mu   sync.Mutex
+	said []string
+}
+
+func (w *warnings) Enabled(_ context.Context, l slog.Level) bool { return l >= slog.LevelWarn }
+
+func (w *warnings) Handle(_ context.Context, r slog.Record) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.said = append(w.said, r.Message)
+	return nil
+}
+
+func (w *warnings) take() (said []string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	said, w.said = w.said, nil
+	return said
+}
+
+// complaining starts a node on loopback whose complaints are kept.
+func complaining(t *testing.T, dir string) (*Node, *warnings) {
+	t.Helper()
+	w := &warnings{}
+	n, err := New(Config{Dir: dir, Listen: "127.0.0.1:0", NoLAN: true, Logger: slog.New(w)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { n.Close() })
+	return n, w
+}
+
+// A state that can't be written is said once, tried again, and nothing else
+// suffers.
+func TestStateNotSaved(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "a")
+	n, w := complaining(t, dir)
+	aside := dir + "-aside"
+	for range 2 {
+		if err := os.Rename(dir, aside); err != nil {
+			t.Skip(err) // open files can't be moved everywhere
+		}
+		for range 3 {
+			n.saveNow(t.Context())
+		}
+		if said := w.take(); !slices.Equal(said, []string{"state not saved"}) {
+			t.Errorf("said %q", said)
+		}
+		if _, err := n.Ticket(time.Hour); err != nil {
+			t.Errorf("the node suffers: %v", err)
+		}
+		if err := os.Rename(aside, dir); err != nil {
+			t.Fatal(err)
+		}
+		n.saveNow(t.Context())
+		if said := w.take(); len(said) > 0 {
+			t.Errorf("said %q when it could be saved", said)
+		}
+		if _, err := os.Stat(filepath.Join(dir, stateFile)); err != nil {
+			t.Error(err)
+		}
+		n.remember(overlay.Target{ID: identity.ID{7}, Secret: identity.Secret{8}}) // something new to be saved
+	}
+}
+
+// A node starts with a state file that is damaged, and with one that holds
+// damaged memories; it says so once.
+func TestNodeWithDamagedState(t *testing.T) {
+	dir := t.TempDir()
+	n, _ := complaining(t, dir)
+	key := n.dev.Derive(stateLabel)
+	n.Close()
+	path := filepath.Join(dir, stateFile)
+	for name, write := range map[string]func() error{
+		"state":                     func() error { return os.WriteFile(path, []byte("p2pos state\nrubbish"), 0o600) },
+		"remembered nodes not read": func() error { return saveState(dir, key, state{memories: []byte{99, 1, 2}}) },
+	} {
+		if err := write(); err != nil {
+			t.Fatal(err)
+		}
+		for _, want := range [][]string{{name}, nil} {
+			n, w := complaining(t, dir)
+			if said := w.take(); !slices.Equal(said, want) {
+				t.Errorf("%s: said %q, want %q", name, said, want)
+			}
+			if err := n.Join(t.Context()); err != nil {
+				t.Errorf("%s: with nothing to join: %v", name, err)
+			}
+			n.Close()
+		}
+	}
 }
 
 // resident is this process's resident set in bytes, 0 where that is not known.

@@ -52,9 +52,10 @@ type Node struct {
 	tryErr  error         // of that round
 	closed  bool
 
-	port   uint16     // of the first socket
-	saving sync.Mutex // guards saved
-	saved  []byte     // the state as it was written last
+	port    uint16     // of the first socket
+	saving  sync.Mutex // guards what follows
+	saved   []byte     // the state as it was written last
+	unsaved bool       // that was tried in vain since
 }
 
 // maxKnown bounds the tickets remembered while the node runs.

@@ -189,10 +189,13 @@ func (n *Node) saveNow(ctx context.Context) {
 		return
 	}
 	if err := saveState(n.dir, n.dev.Derive(stateLabel), s); err != nil {
-		n.log.Warn("state not saved", "err", err)
+		if !n.unsaved {
+			n.log.Warn("state not saved", "err", err) // once: it is tried every minute
+		}
+		n.unsaved = true
 		return
 	}
-	n.saved = plain
+	n.saved, n.unsaved = plain, false
 }
 
 // recall gives the overlay what it needs to meet nodes of an earlier start.
