@@ -24,6 +24,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/p2pos/p2pos"
 	"github.com/p2pos/p2pos/identity"
 )
 
@@ -137,7 +138,7 @@ func form(ctx context.Context, o options, s *screen, n *network) (v survey, err 
 		return v, err
 	}
 	v.links = n.links()
-	s.say("each has learnt from its neighbours what its NAT does; %s", v.told())
+	s.say("%s learnt from their neighbours what their NATs do; %s", v.knowing(), v.told())
 	to := symmetric
 	if o.easy {
 		to = restricted
@@ -173,14 +174,9 @@ func connect(talking context.Context, s *screen, v survey, a, b *party) error {
 		return fmt.Errorf("b could not make a ticket: %w", err)
 	}
 	s.say("b hands a its ticket %.20s…, %d characters, no address in it", ticket, len(ticket))
-	a.mark(func(m *marks) *time.Time { return &m.called })
-	call, err := a.node.Call(ctx, ticket, nil)
+	call, err := ring(ctx, s, a, ticket)
 	if err != nil {
-		return fmt.Errorf("a could not find b: %w", err)
-	}
-	a.mark(func(m *marks) *time.Time { return &m.placed })
-	if err := call.Answered(ctx); err != nil {
-		return fmt.Errorf("b did not answer: %w", err)
+		return err
 	}
 	a.talk(talking, call)
 	for _, p := range []*party{a, b} {
@@ -195,6 +191,28 @@ func connect(talking context.Context, s *screen, v survey, a, b *party) error {
 	m := a.since()
 	s.say("b answered; both hear each other, %.0f ms after a began to call%s", ms(m.media.Sub(m.called)), v.how(a, b))
 	return nil
+}
+
+// tries is how often a calls when b is not reached: on a busy machine the
+// network may need longer to settle than it was given.
+const tries = 3
+
+// ring calls until b answers.
+func ring(ctx context.Context, s *screen, a *party, ticket string) (*p2pos.Call, error) {
+	for try := 1; ; try++ {
+		a.again()
+		call, err := a.node.Call(ctx, ticket, nil)
+		if err == nil {
+			a.mark(func(m *marks) *time.Time { return &m.placed })
+			if err = call.Answered(ctx); err == nil {
+				return call, nil
+			}
+		}
+		if !errors.Is(err, p2pos.ErrOffline) || try == tries {
+			return nil, fmt.Errorf("a could not reach b: %w", err)
+		}
+		s.say("b was not reached; a calls again")
+	}
 }
 
 // converse lets them talk, and shows it.

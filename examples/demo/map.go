@@ -10,7 +10,7 @@ import (
 // The map: all nodes on a circle by class, their links, and the call's path.
 const (
 	mapWidth, mapHeight = 1200, 860
-	mapX, mapY, mapR    = 420, 470, 300
+	mapX, mapY, mapR    = 420, 470, 325
 	legendX             = 830
 )
 
@@ -65,7 +65,7 @@ func drawMap(r result) []byte {
 		fill, text := "white", colour
 		if p == v.a || p == v.b {
 			radius, fill, text = 21, voice(p.name), "white"
-			ax, ay := mapX+(mapR+46)*math.Cos(angle), mapY+(mapR+46)*math.Sin(angle)
+			ax, ay := mapX+(mapR+54)*math.Cos(angle), mapY+(mapR+54)*math.Sin(angle)
 			word := "calls"
 			if p == v.b {
 				word = "is called"
@@ -99,7 +99,7 @@ func drawLegend(s *svg, r result) {
 		s.text(legendX, y, 13, colour, "start", format, args...)
 	}
 	at := func(ns float64) string { return fmt.Sprintf("%.0f ms", ns) }
-	step(soft, "milliseconds since a had b's ticket, which names no address")
+	step(soft, "from when a had b's ticket, without any address")
 	step(ink, "%s · a has found b's record; the ring leaves", at(ms(r.after(r.a.placed))))
 	step(ink, "%s · it rings", at(ms(r.after(r.a.ringing))))
 	step(ink, "%s · a hears b", at(ms(r.after(r.a.media))))

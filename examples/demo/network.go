@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math"
+	"math/rand/v2"
 	"net"
 	"net/netip"
 	"path/filepath"
@@ -73,7 +74,6 @@ type place struct {
 type network struct {
 	net    *simnet.Net
 	places []*place
-	known  time.Duration // until each knew what its NAT does
 }
 
 // socket is a socket of a host that can open others there. The node needs
@@ -133,15 +133,23 @@ func (n *network) add(class int, dir string, log *slog.Logger) error {
 	return nil
 }
 
-// join links all with the one that can be reached, at once. The rest they do
-// among themselves.
+// apart is how long after each other they join.
+const apart = 50 * time.Millisecond
+
+// join links all with the one that can be reached, in any order. The rest they
+// do among themselves.
 func (n *network) join(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, setupTime)
 	defer cancel()
-	start := time.Now()
 	failed := make(chan error, len(n.places))
-	for _, p := range n.places {
+	for i, at := range rand.Perm(len(n.places)) {
+		p := n.places[at]
 		go func() {
+			select {
+			case <-time.After(time.Duration(i) * apart):
+			case <-ctx.Done():
+			}
+			start := time.Now()
 			err := p.node.Join(ctx)
 			p.joined = time.Since(start)
 			if err != nil {
@@ -157,8 +165,11 @@ func (n *network) join(ctx context.Context) error {
 	return all
 }
 
-// learn waits until every node knows what its NAT does. It is no error when
-// some don't for long: pick looks for two that do.
+// learnTime is what they get to learn what their NATs do. Most need two seconds;
+// one that was slow to find neighbours may need more, and pick does without it.
+const learnTime = 8 * time.Second
+
+// learn waits until every node knows what its NAT does, or that time is over.
 func (n *network) learn(ctx context.Context) error {
 	start := time.Now()
 	tick := time.NewTicker(100 * time.Millisecond)
@@ -168,7 +179,7 @@ func (n *network) learn(ctx context.Context) error {
 		for _, p := range n.places {
 			all = all && p.knows()
 		}
-		if n.known = time.Since(start); all || n.known > setupTime {
+		if all || time.Since(start) > learnTime {
 			return nil
 		}
 		select {
@@ -210,28 +221,43 @@ func (n *network) find(id string) int {
 }
 
 // pick chooses two that have no link with each other, so that the call has to
-// find its way, and names them a and b. The way between them shall lose a share
-// of the packets.
+// find its way, and names them a and b. The more neighbours they share the
+// better: two that relay the call, and see both sides, are what a search of
+// ports needs. The way between them shall lose a share of the packets.
 func (n *network) pick(classA, classB int, links []link, loss float64) (a, b *place, err error) {
-	linked := make(map[[2]int]bool)
+	direct, known := make(map[[2]int]bool), make(map[[2]int]bool)
 	for _, l := range links {
-		linked[[2]int{l.a, l.b}], linked[[2]int{l.b, l.a}] = true, true
-	}
-	for i, p := range n.places {
-		for j, q := range n.places {
-			if i == j || p.class != classA || q.class != classB || linked[[2]int{i, j}] || !p.knows() || !q.knows() {
-				continue
-			}
-			p.name, q.name = "a", "b"
-			n.net.Do(func(*simnet.World) {
-				for _, h := range []*simnet.Host{p.host, q.host} { // the way leads over both access links
-					h.SetProfile(simnet.Profile{Delay: oneWay / 2, Loss: 1 - math.Sqrt(1-loss)})
-				}
-			})
-			return p, q, nil
+		for _, k := range [][2]int{{l.a, l.b}, {l.b, l.a}} {
+			known[k], direct[k] = true, !l.relayed
 		}
 	}
-	return nil, nil, fmt.Errorf("no %s and %s node without a link between them that know their NATs", classes[classA].name, classes[classB].name)
+	best := -1
+	for i, p := range n.places {
+		for j, q := range n.places {
+			if i == j || p.class != classA || q.class != classB || known[[2]int{i, j}] || !p.knows() || !q.knows() {
+				continue
+			}
+			common := 0
+			for k := range n.places {
+				if direct[[2]int{i, k}] && direct[[2]int{j, k}] {
+					common++
+				}
+			}
+			if common > best {
+				best, a, b = common, p, q
+			}
+		}
+	}
+	if a == nil {
+		return nil, nil, fmt.Errorf("no %s and %s node without a link between them that know their NATs", classes[classA].name, classes[classB].name)
+	}
+	a.name, b.name = "a", "b"
+	n.net.Do(func(*simnet.World) {
+		for _, h := range []*simnet.Host{a.host, b.host} { // the way leads over both access links
+			h.SetProfile(simnet.Profile{Delay: oneWay / 2, Loss: 1 - math.Sqrt(1-loss)})
+		}
+	})
+	return a, b, nil
 }
 
 func (n *network) close() {

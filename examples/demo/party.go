@@ -93,6 +93,13 @@ func (p *party) mark(of func(*marks) *time.Time) {
 	p.wake()
 }
 
+// again begins a call, and forgets one that failed.
+func (p *party) again() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.marks = marks{called: time.Now()}
+}
+
 // since returns the marks as they are now.
 func (p *party) since() marks {
 	p.mu.Lock()
@@ -138,7 +145,9 @@ func (p *party) note(e p2pos.Event) {
 		}
 	case p2pos.CallEnded:
 		p.mu.Lock()
-		p.over = e.Call
+		if e.Call == p.call { // else it is one that never came about
+			p.over = e.Call
+		}
 		p.mu.Unlock()
 		p.wake()
 	}

@@ -39,7 +39,7 @@ func draw(r result) []byte {
 
 // drawNetwork shows the two, their boxes, and who carries what between them.
 func drawNetwork(s *svg, r result) {
-	const top, y, relayY, boxA, boxB = 88, 338.0, 168.0, 285.0, 915.0
+	const top, y, relayY, boxA, boxB = 88, 338.0, 192.0, 285.0, 915.0
 	s.rect(40, top, 1120, 340, 10, panel, faint)
 	for _, p := range []struct {
 		of              *place
@@ -71,10 +71,11 @@ func drawNetwork(s *svg, r result) {
 			s.text(x, relayY-27, 11, classes[p.class].colour, "middle", "%s", classes[p.class].name)
 		}()
 	}
+	first := "1 · a finds b by its record, which other nodes keep; ring and first sound go direct"
 	if len(r.relays) > 0 {
-		s.text(600, relayY+50, 12, violet, "middle", "1 · found by its record; ring and first sound go through other nodes (dashed: those in reserve)")
+		first = "1 · a finds b by its record, which other nodes keep; ring and first sound go through others as well, encrypted (dashed: in reserve)"
 	}
-	s.text(600, relayY+68, 12, soft, "middle", "they carry it encrypted, and know neither who calls nor who is called")
+	s.text(600, top+24, 12, violet, "middle", "%s", first)
 	if !r.a.direct.IsZero() {
 		s.line(green, 4, "", 120, y, boxA, y, boxB, y, 1080, y)
 		s.text(600, y-10, 12, green, "middle", "2 · both send to each other at once: each opens its own box")

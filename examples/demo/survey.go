@@ -71,6 +71,20 @@ func (v survey) relayed() (n int) {
 	return n
 }
 
+// knowing says how many nodes know what their NATs do.
+func (v survey) knowing() string {
+	n := 0
+	for _, p := range v.places {
+		if p.knows() {
+			n++
+		}
+	}
+	if n == len(v.places) {
+		return "all have"
+	}
+	return fmt.Sprintf("%d of them have", n)
+}
+
 // told says how many links there are.
 func (v survey) told() string {
 	s := fmt.Sprintf("%d links stand", len(v.links))
