@@ -41,17 +41,17 @@ func (c *core) suspect(now time.Time, p *Peer) {
 		return
 	}
 	s.suspectAt = now.Add(suspectEvery)
-	for _, at := range c.callRelays(p) {
+	for _, at := range c.flowsTo(p, func(relay.Kind) bool { return true }) {
 		if via := c.peers[at.Node]; via != nil && via.state.paths != nil {
 			via.state.paths.NetworkChanged(now)
 		}
 	}
 }
 
-// callRelays lists the flows of calls with p, in an order of their own.
-func (c *core) callRelays(p *Peer) (list []relay.Hop) {
+// flowsTo lists the flows of some kinds to p, in an order of their own.
+func (c *core) flowsTo(p *Peer, want func(relay.Kind) bool) (list []relay.Hop) {
 	for at, f := range c.relays.flows {
-		if f.p == p && f.kind == relay.Call {
+		if f.p == p && want(f.kind) {
 			list = append(list, at)
 		}
 	}
@@ -105,7 +105,7 @@ func (c *core) callRelayNodes(now time.Time, p *Peer) (nodes []identity.NodeID, 
 		state[q.Path] = q
 	}
 	var dead []relay.Hop
-	for _, at := range c.callRelays(p) {
+	for _, at := range c.flowsTo(p, func(k relay.Kind) bool { return k == relay.Call }) {
 		q, ok := state[c.relays.flows[at].path]
 		if ok && (q.State == nat.Valid || q.Answered.IsZero() && q.Age < provingTime) {
 			alive++
