@@ -222,20 +222,20 @@ func TestFailover(t *testing.T) {
 	const never = time.Hour
 	cases := []struct {
 		name, a, b string
-		arrivals   time.Duration // p95 of the longest gap between packets
+		arrivals   time.Duration // the longest gap between packets may be
 		do         func(*trial) effect
 	}{
 		{"relay killed", "edm", "edm", 100 * time.Millisecond, func(tr *trial) effect {
 			return tr.watch(5*time.Second, func() { tr.killRelay(0) })
 		}},
-		{"both relays killed, 6 s apart", "edm", "cgn-block", 200 * time.Millisecond, func(tr *trial) effect {
+		{"both relays killed, 6 s apart", "edm", "cgn-block", 100 * time.Millisecond, func(tr *trial) effect {
 			return tr.watch(12*time.Second, func() {
 				tr.killRelay(0)
 				time.Sleep(6 * time.Second)
 				tr.killRelay(1)
 			})
 		}},
-		{"both relays killed at once", "double", "edm", time.Second, func(tr *trial) effect {
+		{"both relays killed at once", "double", "edm", 3 * time.Second, func(tr *trial) effect {
 			return tr.watch(8*time.Second, func() {
 				tr.killRelay(0)
 				if vias := tr.calls[0].Path().Vias; len(vias) > 1 {
@@ -258,7 +258,7 @@ func TestFailover(t *testing.T) {
 		{"new address to a public one", "eim-apdf", "none", time.Second, func(tr *trial) effect {
 			return tr.watch(5*time.Second, func() { tr.newAddress(tr.a, true) })
 		}},
-		{"new address, relayed", "edm", "edm", 1500 * time.Millisecond, func(tr *trial) effect {
+		{"new address, relayed", "edm", "edm", time.Second, func(tr *trial) effect {
 			return tr.watch(5*time.Second, func() { tr.newAddress(tr.b, true) })
 		}},
 		{"callee roams", "eim-apdf", "none", time.Second, func(tr *trial) effect {
@@ -288,10 +288,15 @@ func TestFailover(t *testing.T) {
 			}
 			t.Logf("gap between packets p50 %d p95 %d ms, between played frames p95 %d ms, at most %d frames lost; back p95 %d ms",
 				percentile(arrivals, 50).Milliseconds(), percentile(arrivals, 95).Milliseconds(), percentile(gaps, 95).Milliseconds(), lost, percentile(back, 95).Milliseconds())
-			if p := percentile(arrivals, 95); p > c.arrivals {
+			// Of three worlds the worst is no 95th percentile.
+			share, worst := 50, 4*time.Second
+			if len(arrivals) >= 20 {
+				share = 95
+			}
+			if p := percentile(arrivals, share); p > c.arrivals || c.arrivals != never && percentile(arrivals, 100) > worst {
 				t.Errorf("gap of %v", p)
 			}
-			if p := percentile(back, 95); c.arrivals == never && p > 150*time.Millisecond {
+			if p := percentile(back, share); c.arrivals == never && p > 150*time.Millisecond {
 				t.Errorf("sound is back after %v", p)
 			}
 		})

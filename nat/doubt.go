@@ -119,7 +119,9 @@ func (p *Paths) begun(silence bool) {
 			}
 		case e == p.primary && silence:
 			p.begin(e, doubted, doubtTries)
-		case e == p.primary || c.running:
+		case e == p.primary || c.running && c.why != faded:
+		case e.state == Valid && silence && p.now.Sub(e.voice.last) < fadeAfter && e.heardAt() == e.voice.last:
+			p.begin(e, faded, doubtTries) // it had media too, until it had none
 		case e.state == Valid:
 			p.begin(e, alive, aliveTries)
 		case e.state == Failed && e.known():

@@ -243,12 +243,12 @@ func (c *core) drainPaths(now time.Time, p *Peer) {
 			}
 			c.o.log.Debug("path switched", "peer", p.node, "from", e.From.Remote, "to", e.To.Remote, "why", e.Why, "replayed", n)
 		case nat.Doubt:
-			c.suspect(now, p)
+			c.suspect(now, p, suspectLeast)
 			c.route(p, false)
 		case nat.Cleared:
 			c.route(p, false)
 		case nat.Down:
-			c.suspect(now, p)
+			c.suspect(now, p, suspectLeast)
 			s.down, s.lost = now, true
 			c.announce(p, false)
 			c.o.log.Debug("no path", "peer", p.node)
@@ -338,6 +338,9 @@ func (c *core) hearMedia(now time.Time, p *Peer) {
 	for _, q := range s.paths.Snapshot() {
 		if at := p.sock.Heard(q.Path); at.After(before) {
 			s.paths.Heard(now, q.Path)
+		}
+		if q.Doubted {
+			c.suspect(now, p, suspectEvery)
 		}
 		if q.Path == s.active {
 			i := p.Path()

@@ -80,7 +80,7 @@ type peerState struct {
 	coolAt     time.Time // the relays of a call that is over are given back then
 	againAt    time.Time // the next attempt at a direct path
 	againWait  time.Duration
-	suspectAt  time.Time // the links to a silent call's relays are not looked at again before
+	suspected  time.Time // the links to a silent call's relays were looked at
 
 	// Of TCP.
 	tcp   []netip.AddrPort // where the peer takes it

@@ -19,9 +19,11 @@ import (
 // from another address, all do.
 
 const (
-	// suspectEvery and movedEvery are the least time between two such rounds:
-	// longer than a probe's way round the world.
+	// suspectEvery and movedEvery are the time between two such rounds, longer
+	// than a probe's way round the world; suspectLeast holds for silence that
+	// begins anew.
 	suspectEvery = 500 * time.Millisecond
+	suspectLeast = 250 * time.Millisecond
 	movedEvery   = 2 * time.Second
 	// againSoon after a direct path was lost a new one is looked for: by then
 	// neighbours have said where they see us now.
@@ -34,13 +36,14 @@ const (
 	provingTime = 2 * time.Second
 )
 
-// suspect looks at the links to the relays of a call that fell silent.
-func (c *core) suspect(now time.Time, p *Peer) {
+// suspect looks at the links to the relays of a call that fell silent, at least
+// pause after the last time.
+func (c *core) suspect(now time.Time, p *Peer, pause time.Duration) {
 	s := &p.state
-	if !s.media || now.Before(s.suspectAt) {
+	if !s.media || now.Sub(s.suspected) < pause {
 		return
 	}
-	s.suspectAt = now.Add(suspectEvery)
+	s.suspected = now
 	for _, at := range c.flowsTo(p, func(relay.Kind) bool { return true }) {
 		if via := c.peers[at.Node]; via != nil && via.state.paths != nil {
 			via.state.paths.NetworkChanged(now)
