@@ -297,9 +297,7 @@ func (r *router) advance(at time.Time) {
 		case timeMore:
 			r.more(now, t, int(x.try))
 		case timeTook:
-			if t.sent == 0 {
-				r.tell(t, &t.backs[t.ended])
-			}
+			r.tell(t, &t.backs[t.ended])
 		case timeEnd:
 			r.judge(t)
 			if now < t.end {

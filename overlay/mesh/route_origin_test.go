@@ -233,9 +233,17 @@ func TestSendToSelf(t *testing.T) {
 		if d.From != g.m.c.id || d.Hops != 0 || string(d.Body) != "body" {
 			t.Errorf("%+v", d)
 		}
-		list, _ := g.copies()
+		list, trace := g.copies()
 		if want := map[bool]int{true: 0, false: 2}[exact]; len(list) != want { // two copies go to the next nearest
 			t.Errorf("exact %v: copies to %v", exact, list)
+		}
+		for len(list) > 0 { // that others take none doesn't matter
+			for _, i := range list {
+				if e := g.in(i, refusal(trace, refuseBusy)); len(e) > 0 {
+					t.Errorf("events %v", e)
+				}
+			}
+			list, _ = g.copies()
 		}
 		g.m.Reply(g.now, d.Route, g.secret, []byte("r"))
 		e = g.drain()
@@ -314,5 +322,29 @@ func TestWait(t *testing.T) {
 	g.pass(11 * time.Second)
 	if e := g.in(0, g.reply(trace, 3, nil, "late")); len(e) != 0 {
 		t.Errorf("%v", e)
+	}
+}
+
+// Copies to the nearest nodes are answered each for itself, and each that isn't
+// is replaced after 400 ms.
+func TestSendToNearest(t *testing.T) {
+	g := newRig(t, 9)
+	g.send(Request{To: g.key, Kind: Store, Copies: 4})
+	list, trace := g.copies()
+	if len(list) != 4 {
+		t.Fatalf("copies to %v", list)
+	}
+	for k, i := range list {
+		g.in(i, ackOf(trace))
+		if k == 3 {
+			continue
+		}
+		if e := g.in(i, g.reply(trace, 1, nil, "kept")); len(e) != 1 || e[0].(Answered).First != g.peers[i].id || e[0].(Answered).Proved {
+			t.Errorf("events %v", e)
+		}
+	}
+	g.pass(moreAfter)
+	if list, _ := g.copies(); len(list) != 1 {
+		t.Errorf("replaced by %v", list)
 	}
 }

@@ -148,6 +148,16 @@ func TestChoice(t *testing.T) {
 	if g.m.bad(n(3)) || !g.m.bad(n(0)) {
 		t.Error("bad")
 	}
+	fresh := &neighbour{}
+	for range demoteAfter - 1 { // too few outcomes to judge by
+		fresh.score.add(true, 1, false)
+	}
+	if g.m.standard.demoted(fresh) {
+		t.Error("demoted too early")
+	}
+	if fresh.score.add(true, 1, false); !g.m.standard.demoted(fresh) {
+		t.Error("not demoted")
+	}
 	n(3).card.Leaf, n(4).card.Leaf = true, true
 	next(1) // no way but a bad one: the quickest of them
 	n(0).score.judged = badAfter - 1
@@ -161,7 +171,7 @@ func TestNoMedian(t *testing.T) {
 	g := newRig(t, 10)
 	for i := range 3 {
 		for range 30 {
-			g.m.c.table.find(g.peers[i].id).score.add(true, 1, false)
+			g.m.c.table.find(g.peers[i].id).score.add(true, 1, i > 0)
 		}
 	}
 	g.m.standard.renew(1, g.m.c.table.list, &g.m.c.id)
@@ -175,6 +185,7 @@ func TestNoMedian(t *testing.T) {
 			g.m.c.table.find(g.peers[i].id).score.add(true, 1, false)
 		}
 	}
+	g.m.c.table.find(g.peers[0].id).score = g.m.c.table.find(g.peers[9].id).score
 	g.m.standard.renew(time.Hour, g.m.c.table.list, &g.m.c.id)
 	for _, n := range g.m.c.table.list {
 		if g.m.bad(n) {
