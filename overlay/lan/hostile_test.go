@@ -325,3 +325,27 @@ func FuzzReceive(f *testing.F) {
 func (s self) answerSeed() ([]byte, error) {
 	return s.answer(response{ttl: ttl}, []netip.Addr{ip("10.0.0.66")})
 }
+
+// Nobody says goodbye for a node on another host, and a known answer that is
+// about to end is given again.
+func TestForgedGoodbye(t *testing.T) {
+	m, now := victim(t)
+	c := claim{from: "10.0.0.66:5353", index: 3, instance: "b", port: 5000, tag: testTag, addrs: []netip.Addr{ip("10.0.0.66")}}
+	c.send(t, m, now)
+	gone := newSelf("b", 5000, testTag)
+	bye, _ := gone.answer(response{}, c.addrs)
+	m.receive(now, 3, netip.MustParseAddrPort("10.0.0.67:5353"), bye)
+	if len(m.table.list) != 1 {
+		t.Error("another host's goodbye was believed")
+	}
+	q, _ := testSelf.question([]string{m.me.instance})
+	var d dnsmessage.Message
+	if err := d.Unpack(q); err != nil {
+		t.Fatal(err)
+	}
+	d.Answers[1].Header.TTL = uint32(ttl/time.Second)/2 - 1
+	m.receive(now, 3, netip.MustParseAddrPort("10.0.0.66:5353"), pack(t, d))
+	if m.links[0].answerAt.IsZero() {
+		t.Error("a known answer that is about to end is not given")
+	}
+}
