@@ -316,3 +316,42 @@ func (tr *trial) outage(d time.Duration) effect {
 		}
 	})
 }
+
+// A minute without any network ends a call with a reason, on both sides.
+func TestAsleepForAMinute(t *testing.T) {
+	simSeed(t, 1, func(t *testing.T, s *sim) {
+		tr := s.hold("edm", "edm", 5)
+		tr.outage(time.Minute)
+		for i, c := range tr.calls {
+			select {
+			case <-c.Done():
+				if _, reason, _ := c.End(); reason == "" || c.Err() == nil {
+					t.Errorf("side %d: ended with %q, %v", i, reason, c.Err())
+				} else {
+					t.Logf("side %d: %v", i, c.Err())
+				}
+			default:
+				t.Logf("side %d goes on over %q", i, c.Path().Kind)
+			}
+		}
+	})
+}
+
+// A relay that loses, delays, doubles and reorders is left or made up for by
+// the other one.
+func TestBadRelay(t *testing.T) {
+	simSeed(t, 1, func(t *testing.T, s *sim) {
+		tr := s.hold("edm", "edm", 5)
+		bad := tr.relays[tr.calls[0].Path().Vias[0]]
+		e := tr.watch(10*time.Second, func() {
+			tr.net.Do(func(*simnet.World) {
+				bad.SetProfile(simnet.Profile{Delay: 60 * time.Millisecond, Jitter: 40 * time.Millisecond, Loss: 0.3, Duplicate: 0.3, Reorder: 0.3})
+			})
+		})
+		t.Logf("%+v", e)
+		if e.lost > 10 { // 2 %
+			t.Errorf("%d frames lost", e.lost)
+		}
+		tr.end()
+	})
+}
