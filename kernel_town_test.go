@@ -243,7 +243,7 @@ func TestKernelTown(t *testing.T) {
 	}
 	t.Logf("%d rounds in %v", rounds, time.Since(start).Round(time.Second))
 	if d := memorableTime - time.Since(start); d > 0 {
-		time.Sleep(d)
+		<-time.After(d)
 	}
 	w.each(w.stop)
 	for _, h := range w.hosts {

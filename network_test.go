@@ -84,7 +84,7 @@ func (s *sim) crowd(n int, d time.Duration) *crowd {
 				call.Answer()
 			}
 		})
-		time.Sleep(d / time.Duration(n))
+		<-time.After(d / time.Duration(n))
 	}
 	return c
 }
@@ -139,7 +139,7 @@ func (c *crowd) pairs(rng *rand.Rand, n int) (took []time.Duration) {
 			})
 		}
 		wg.Wait()
-		time.Sleep(time.Second) // all have hung up
+		<-time.After(time.Second) // all have hung up
 	}
 	slices.Sort(took)
 	return took
