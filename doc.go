@@ -36,9 +36,8 @@
 //
 // # Limits today
 //
-// Nodes find each other on the LAN by themselves, else by tickets, directly or
-// through a neighbour that both are linked with, and pass NATs where a direct
-// path can be had. Not done yet: relays, and so pairs of symmetric NATs; records
-// in the overlay, remembered nodes and contacts, chat, files, groups. A node
-// holds one call at a time.
+// Nodes find each other on the LAN, by tickets, by an ID they know, and by what
+// they remember. Calls are relayed by other nodes where no direct path can be
+// had. Not done yet: contacts with names, hold and transfer, chat, files, a
+// second device, groups. A node holds one call at a time.
 package p2pos

@@ -12,7 +12,7 @@
 // # Structure
 //
 // One loop (internal/drive) owns the core: the peers with their path machines
-// (nat.Paths), the introducer, open questions. Goroutines: the loop, the
+// (nat.Paths), and the machines of mesh, directory and relay. Goroutines: the loop, the
 // acceptor, a reader for each link, a writer while a link has frames to write,
 // one for each handshake; Close waits for all of them. Sockets and the path
 // socket are internal/sock.
@@ -25,6 +25,8 @@
 //
 // # Limits today
 //
-// Introductions go through one neighbour that both sides have a link with.
-// Routing, records, relays and TCP are not done yet.
+// A node's work grows with its links: the loop looks at every peer after each
+// input. TURN servers are not wired in yet. In networks of more than ten nodes a
+// port search needs two relays, or an introducer and a relay, from different
+// networks that see the other side.
 package overlay
