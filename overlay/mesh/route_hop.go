@@ -5,9 +5,9 @@ package mesh
 import "time"
 
 const (
-	// maxDetours bounds how many neighbours may be silent or stuck before a
-	// node gives a copy back: with half of all nodes dead, 1 − 0.5⁷ of the
-	// hops find a way.
+	// maxDetours bounds how many neighbours may be silent or busy before a node
+	// gives a copy back: with half of all nodes dead, 1 − 0.5⁷ of the hops find
+	// a way.
 	maxDetours = 6
 	// lossCost is what a lost message costs in seconds: what the origin waits
 	// until it sends more copies, and they travel. It weighs scores against
