@@ -21,19 +21,23 @@ func main() {
 	speech := flag.String("speech", "media/testdata", "folder of speech-a.ogg and speech-b.ogg")
 	out := flag.String("out", "", "folder to write curves and sound to; empty writes none")
 	seconds := flag.Int("seconds", 60, "how long is talked in each cell")
-	quick := flag.Bool("quick", false, "only the main table, not the whole matrix and the long calls")
+	quick := flag.Bool("quick", false, "neither the whole matrix nor the long calls")
+	only := flag.Bool("matrix", false, "only the whole matrix, to the screen alone")
 	flag.Parse()
-	if err := measure(*speech, *out, time.Duration(*seconds)*time.Second, *quick); err != nil {
+	if err := measure(*speech, *out, time.Duration(*seconds)*time.Second, *quick, *only); err != nil {
 		fmt.Fprintln(os.Stderr, "voicebench:", err)
 		os.Exit(1)
 	}
 }
 
 // measure runs the bench on the speech in a folder.
-func measure(speech, out string, length time.Duration, quick bool) error {
+func measure(speech, out string, length time.Duration, quick, only bool) error {
 	b, err := newBench(speech, length)
 	if err != nil {
 		return err
+	}
+	if only {
+		return b.matrix(os.Stdout)
 	}
 	if out == "" {
 		return b.run(os.Stdout, "", quick)
