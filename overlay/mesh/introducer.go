@@ -51,8 +51,9 @@ const (
 	// node, no node was needed for more (reference: 10^5 nodes).
 	maxCarriedLinks = 32
 	// keptForNear of them are kept for siblings, which no other link can stand
-	// in for.
-	keptForNear = 12
+	// in for: with a fifth of all nodes behind endpoint-independent NATs there
+	// are three to carry for each node.
+	keptForNear = 24
 	// maxQuotas bounds the prefixes looked after one by one; of more, the one
 	// that has been quiet longest is forgotten.
 	maxQuotas = 64

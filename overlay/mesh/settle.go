@@ -64,7 +64,8 @@ func (c *core) settleBucket(now time.Time, list []*neighbour) {
 	}
 	slices.SortStableFunc(rest, keepOrder)
 	for _, n := range rest {
-		claims := n.claims&claimSibling != 0 && c.table.plausible(int(n.bucket))
+		claims := n.claims&claimSibling != 0 && c.table.plausible(int(n.bucket)) ||
+			n.claims&claimScarce != 0 && n.role == claimed && !n.relayed
 		if n.relayed && !claims && n.claims&claimScarce == 0 && b.all > minFar {
 			c.release(now, n)
 			b.all--

@@ -52,7 +52,7 @@ type role uint8
 
 const (
 	member  role = iota // it has a place in its bucket
-	claimed             // the other side counts us among its siblings; beyond the bucket's cap
+	claimed             // the other side counts us among its siblings, or has few other ways; beyond the bucket's cap
 	guest               // newly come, for a while: a joining node on its way to its place
 )
 
@@ -87,6 +87,7 @@ type table struct {
 	links   int // all but the spare ones
 	leaves  int
 	guests  int
+	needy   int // claimed by nodes that can't be our siblings
 	full    int // neither spare nor leaf
 	depth   int // bucket of the farthest sibling; 0 while there are too few
 	buckets [maxFar + 1]bucketState
@@ -152,7 +153,7 @@ func (t *table) remove(n *neighbour) {
 
 // refresh counts anew: after a link came, went, or changed its role.
 func (t *table) refresh() {
-	t.links, t.leaves, t.guests, t.full, t.depth = 0, 0, 0, 0, 0
+	t.links, t.leaves, t.guests, t.needy, t.full, t.depth = 0, 0, 0, 0, 0, 0
 	t.buckets = [maxFar + 1]bucketState{}
 	for _, n := range t.list {
 		n.sibling = false
@@ -178,6 +179,7 @@ func (t *table) refresh() {
 			t.guests++
 		case claimed:
 			b.claimed++
+			t.needy += btoi(!t.plausible(int(n.bucket)))
 		default:
 			b.members++
 			if !n.ours && !n.anchor && !n.sibling {
