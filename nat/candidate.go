@@ -47,6 +47,7 @@ type iface struct {
 	name  string
 	flags net.Flags
 	addrs []netip.Addr
+	bits  []int // length of each address's prefix
 }
 
 // virtual lists name prefixes of interfaces that lead to containers, virtual
@@ -121,4 +122,34 @@ func hostRank(a netip.Addr) int {
 func isVirtual(name string) bool {
 	name = strings.ToLower(name)
 	return slices.ContainsFunc(virtual[:], func(p string) bool { return strings.HasPrefix(name, p) })
+}
+
+// minOnLink is the shortest IPv6 prefix that is taken for one LAN: 64 bits are
+// a link (RFC 4291 §2.5.1), shorter ones belong to tunnels and carriers.
+const minOnLink = 64
+
+// onLink chooses the prefixes of the LANs that a socket bound to bound is on.
+func onLink(bound netip.AddrPort, list []iface) (out []netip.Prefix) {
+	at := bound.Addr().Unmap()
+	if at.Is4() {
+		return nil
+	}
+	for _, i := range list {
+		const need, never = net.FlagUp, net.FlagLoopback | net.FlagPointToPoint
+		if i.flags&need != need || i.flags&never != 0 || isVirtual(i.name) {
+			continue
+		}
+		for k, a := range i.addrs {
+			a = a.WithZone("")
+			if !a.Is6() || a.Is4In6() || !a.IsGlobalUnicast() || k >= len(i.bits) || !at.IsUnspecified() && a != at {
+				continue
+			}
+			p, err := a.Prefix(i.bits[k])
+			// A host route (128 bits) says nothing of who is near.
+			if err == nil && p.Bits() >= minOnLink && p.Bits() < 128 && len(out) < MaxCandidates && !slices.Contains(out, p) {
+				out = append(out, p)
+			}
+		}
+	}
+	return out
 }

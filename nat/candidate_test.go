@@ -71,6 +71,46 @@ func TestHostsChoice(t *testing.T) {
 }
 
 // The driver on this very machine: whatever it has, the rules above hold.
+// Neighbours on a LAN are told by the prefix of its IPv6 addresses.
+func TestOnLinkChoice(t *testing.T) {
+	const up = net.FlagUp | net.FlagMulticast
+	nic := func(name string, flags net.Flags, prefixes ...string) iface {
+		i := iface{name: name, flags: flags}
+		for _, s := range prefixes {
+			p := netip.MustParsePrefix(s)
+			i.addrs, i.bits = append(i.addrs, p.Addr()), append(i.bits, p.Bits())
+		}
+		return i
+	}
+	many := iface{name: "eth0", flags: up}
+	for n := range 20 {
+		many.addrs = append(many.addrs, netip.MustParseAddr(fmt.Sprintf("2001:db8:0:%x::1", n)))
+		many.bits = append(many.bits, 64)
+	}
+	for _, c := range []struct {
+		name, bound string
+		list        []iface
+		want        int
+		prefix      string // the first
+	}{
+		{"ordinary PC", "[::]:7", []iface{nic("eth0", up, "192.168.1.20/24", "fe80::1/64", "2001:db8:1:2::3/64")}, 1, "2001:db8:1:2::/64"},
+		{"two addresses of one LAN", "[::]:7", []iface{nic("eth0", up, "2001:db8:1:2::3/64", "2001:db8:1:2::4/64")}, 1, "2001:db8:1:2::/64"},
+		{"bound to one address", "[2001:db8:1:3::3]:7", []iface{nic("eth0", up, "2001:db8:1:2::3/64"), nic("eth1", up, "2001:db8:1:3::3/64")}, 1, "2001:db8:1:3::/64"},
+		{"an IPv4 socket", "0.0.0.0:7", []iface{nic("eth0", up, "2001:db8:1:2::3/64")}, 0, ""},
+		{"a simulated address", "[2001:db8::9]:7", []iface{nic("eth0", up, "2001:db8:1:2::3/64")}, 0, ""},
+		{"a tunnel", "[::]:7", []iface{nic("tun0", up|net.FlagPointToPoint, "2001:db8:1:2::3/64")}, 0, ""},
+		{"a host route", "[::]:7", []iface{nic("eth0", up, "2001:db8:1:2::3/128")}, 0, ""},
+		{"a carrier's prefix", "[::]:7", []iface{nic("eth0", up, "2001:db8::3/32")}, 0, ""},
+		{"down, loopback, containers", "[::]:7", []iface{nic("eth0", 0, "2001:db8::3/64"), nic("lo", up|net.FlagLoopback, "2001:db8::3/64"), nic("docker0", up, "2001:db8::3/64")}, 0, ""},
+		{"bounded", "[::]:7", []iface{many}, MaxCandidates, "2001:db8::/64"},
+	} {
+		got := onLink(netip.MustParseAddrPort(c.bound), c.list)
+		if len(got) != c.want || c.want > 0 && got[0].String() != c.prefix {
+			t.Errorf("%s: %v", c.name, got)
+		}
+	}
+}
+
 func TestHosts(t *testing.T) {
 	list, err := Hosts(netip.MustParseAddrPort("[::]:4242"))
 	if err != nil {

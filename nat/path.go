@@ -40,7 +40,7 @@ func (k Kind) class() int { return int(min(k, Relay)) }
 
 // KindOf judges a path by its remote address alone: LAN for private, link-local
 // and loopback addresses, else Direct. It is what Options.Kind defaults to.
-// 100.64.0.0/10 is a carrier's inside (RFC 6598), not a LAN.
+// 100.64.0.0/10 is a carrier's inside (RFC 6598), not a LAN. See also OnLink.
 func KindOf(p sock.Path) Kind {
 	ip := p.Remote.Addr()
 	if ip.IsPrivate() || ip.IsLoopback() || ip.IsLinkLocalUnicast() {
@@ -81,8 +81,9 @@ type Options struct {
 	// (RFC 8445 §11), which all but a few NATs outlast. Values below 1 s
 	// are raised to it.
 	Keepalive time.Duration
-	// Kind judges a path; nil means KindOf. It must depend on its argument
-	// alone. Whoever has relayed or TCP paths supplies one that knows them.
+	// Kind judges a path; nil means KindOf. It is asked when a path is learned.
+	// Whoever has relayed or TCP paths, or knows its LANs (OnLink), supplies
+	// one that tells them apart.
 	Kind func(sock.Path) Kind
 	// Budget is the node's: probes to addresses that haven't answered are taken
 	// from it, so that punches and paths together stay within what anybody may get.

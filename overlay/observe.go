@@ -21,8 +21,9 @@ type observer struct {
 	vantage *nat.Vantage // answers others
 	asker   *nat.Asker   // asks them
 	serial  nat.Peer
-	sockets map[int]int // the classifier's numbers of fresh sockets → ours
-	second  int         // local number of the second port; 0 = none
+	sockets map[int]int    // the classifier's numbers of fresh sockets → ours
+	second  int            // local number of the second port; 0 = none
+	onLink  []netip.Prefix // IPv6 prefixes of our LANs
 }
 
 // NATChanged says that more, or something else, is known of the NATs around
@@ -58,6 +59,7 @@ func (c *core) tellHosts(now time.Time) {
 		addrs = append(addrs, a.Addr())
 	}
 	c.obs.class.SetHosts(now, addrs)
+	c.obs.onLink = c.o.onLink()
 }
 
 // serve answers a peer's tests from the moment its link stands: it may ask

@@ -315,6 +315,18 @@ func (o *Overlay) hosts() (out []netip.AddrPort) {
 	return out
 }
 
+// onLink returns the IPv6 prefixes of the LANs that the node's sockets are on.
+func (o *Overlay) onLink() (out []netip.Prefix) {
+	for i := range o.cfg.Conns {
+		ps, err := nat.OnLink(o.sock.LocalAddr(i))
+		if err != nil {
+			o.log.Debug("interfaces not listed", "err", err)
+		}
+		out = append(out, ps...)
+	}
+	return out
+}
+
 // Status is a snapshot of what the overlay holds and has refused.
 type Status struct {
 	Links    int

@@ -109,6 +109,11 @@ func (c *core) kindOf(p sock.Path) nat.Kind {
 	if _, ok := c.tcp[p.Local]; ok {
 		return nat.TCP
 	}
+	for _, l := range c.obs.onLink {
+		if l.Contains(p.Remote.Addr()) {
+			return nat.LAN
+		}
+	}
 	return nat.KindOf(p)
 }
 
