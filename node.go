@@ -132,7 +132,7 @@ func newNode(cfg Config, conns []net.PacketConn, open opener) (*Node, error) {
 		Conns: conns, Network: cfg.Network, Identity: dev.ID(),
 		Secrets: []identity.Secret{dev.Reach()}, Device: dev, ResetKey: dev.Reset(),
 		Open: open, Media: n.hub.Media, Logger: n.log,
-		UseTCP: real, ListenTCP: cfg.ListenTCP, Relay: cfg.Relay,
+		UseTCP: real, ListenTCP: cfg.ListenTCP, Relay: cfg.Relay, PortShare: cfg.PortShare,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("p2pos: %w", err)

@@ -179,6 +179,15 @@ func (p *Puncher) SetRelayed(now time.Time, on bool) {
 	p.work()
 }
 
+// SetLife tells how long a mapping of our NAT lives unanswered, when that is
+// learned while the punch goes on: a rolling search replaces them sooner then.
+func (p *Puncher) SetLife(now time.Time, life time.Duration) {
+	p.tick(now)
+	if life > 0 {
+		p.c.Plan.Life = min(max(life, shortLife), longLife)
+	}
+}
+
 // Stop ends the shooting, as when a path was found without it; the peer may have
 // found others, so answers go on for a second.
 func (p *Puncher) Stop(now time.Time) {

@@ -32,6 +32,9 @@ func (c *core) again(now time.Time, p *Peer) {
 	case s.againAt.IsZero():
 		s.againWait = max(s.againWait, againFirst) // a call may begin relayed
 		s.againAt = now.Add(s.againWait)
+	case c.rolling(p) && s.againWait < againMost:
+		s.againWait = againMost // it needs no new offers, unless more is known of the NATs
+		s.againAt = now.Add(s.againWait)
 	case !now.Before(s.againAt):
 		s.againWait = min(2*s.againWait, againMost)
 		s.againAt = now.Add(s.againWait)
@@ -63,10 +66,41 @@ func (c *core) reoffered(now time.Time, p *Peer, body []byte) error {
 	if body[0] == offerAsks {
 		c.sendOffer(now, p, offerAnswers)
 	}
+	if c.rolling(p) {
+		if paths := c.o.pathsTo(theirs.Outside); len(paths) > 0 && s.outsideOf.Addr() == theirs.Outside.Addr() && sameSearch(s.punch.plan, c.planFor(theirs, paths[0].Local)) {
+			return nil // what it has opened is worth more than what is new
+		}
+	}
 	s.offer = theirs
 	s.outsideOf, s.behaviour = theirs.Outside, theirs.Behaviour
 	c.endPunch(p)
 	c.startPunch(now, p, theirs)
 	c.propose(now, p, theirs)
 	return nil
+}
+
+// rolling says whether a slow search for a way to p goes on: the two sides' NATs
+// take a new port for each connection, and it may take minutes to meet.
+func (c *core) rolling(p *Peer) bool {
+	k := &p.state.punch
+	return k.run != nil && !k.run.Ended() && k.plan.Method == nat.Cross
+}
+
+// roll lets a slow search go on while a call is relayed, and ends it with the call.
+func (c *core) roll(now time.Time, p *Peer) {
+	if !c.rolling(p) {
+		return
+	}
+	s := &p.state
+	s.punch.run.SetLife(now, c.obs.class.Behaviour().Unreplied)
+	s.punch.run.SetRelayed(now, s.media && !c.direct(p))
+	if s.punch.rolled && !s.media {
+		s.punch.run.Stop(now)
+	}
+	s.punch.rolled = s.media
+}
+
+// sameSearch says whether two plans open and aim at the same ports.
+func sameSearch(a, b nat.Plan) bool {
+	return a.Method == b.Method && len(a.Steps) > 0 && len(b.Steps) > 0 && a.Steps[0].Ranges == b.Steps[0].Ranges
 }

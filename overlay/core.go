@@ -86,6 +86,7 @@ func (c *core) Advance(now time.Time) {
 			c.again(now, p)
 		}
 		if s.punch.run != nil {
+			c.roll(now, p)
 			s.punch.run.Advance(now)
 		}
 		c.unhold(now, p)

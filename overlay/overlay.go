@@ -50,6 +50,10 @@ type Config struct {
 	// it with an error. MayRelay runs on the loop and must return at once.
 	Relay    relay.Limits
 	MayRelay func(relay.Ask) error
+	// PortShare is the part of its port block that a household behind a NAT with
+	// endpoint-dependent mapping lends to a search; 0 means a quarter, more than
+	// a half is cut to it.
+	PortShare float64
 	// ResetKey is the installation's stateless reset key (RFC 9000 §10.3).
 	ResetKey [32]byte
 	// Open opens one more socket of a family, bound to port (0 = any) on all

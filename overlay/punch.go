@@ -21,6 +21,7 @@ type punching struct {
 	handle  [4]byte
 	sockets []int // opened for it and not closed yet
 	tried   bool  // plan was made
+	rolled  bool  // it was a slow search beside a call
 	end     nat.End
 
 	held  []netip.AddrPort // candidates that wait until first shots have gone
@@ -34,31 +35,12 @@ func (c *core) startPunch(now time.Time, p *Peer, theirs nat.Offer) {
 	if c.direct(p) || s.punch.run != nil || !theirs.Outside.IsValid() {
 		return
 	}
-	mine := c.obs.class.Behaviour()
-	own := c.outside(theirs.Outside.Addr().Is4())
-	standing := c.standing()
 	paths := c.o.pathsTo(theirs.Outside)
 	if len(paths) == 0 {
 		return
 	}
-	opt := nat.PlanOptions{
-		Standing: standing,
-		LowTTL:   c.o.sock.CanTTL(paths[0].Local),
-		Friendly: true, // a ticket's holder is expected
-		SameNAT:  own.Addr() == theirs.Outside.Addr(),
-
-		MineMapped: c.open(), TheirsMapped: theirs.Mapped,
-	}
-	plan := nat.MakePlan(mine, theirs.Behaviour, opt)
-	if opt.MineMapped || opt.TheirsMapped {
-		// Routers have been seen to promise ports and to keep them shut. What
-		// would be done without them comes later then, on both sides.
-		opt.MineMapped, opt.TheirsMapped = false, false
-		if other := nat.MakePlan(mine, theirs.Behaviour, opt); plan.Method == nat.Straight && len(other.Steps) > 0 {
-			plan = other
-			plan.After += mappedStart
-		}
-	}
+	mine, standing := c.obs.class.Behaviour(), c.standing()
+	plan := c.planFor(theirs, paths[0].Local)
 	s.punch.plan, s.punch.tried, s.punch.end = plan, true, nat.Nothing
 	c.o.log.Debug("plan", "peer", p.node, "mine", mine.Mapping, "theirs", theirs.Behaviour.Mapping,
 		"method", plan.Method, "role", plan.Role, "reason", plan.Reason)
@@ -89,6 +71,32 @@ func (c *core) startPunch(now time.Time, p *Peer, theirs nat.Offer) {
 	if end := now.Add(plan.After + plan.For + introducedLife); end.After(s.expires) && !s.expires.IsZero() {
 		s.expires = now.Add(min(plan.After+plan.For, longestPunch) + introducedLife)
 	}
+}
+
+// planFor makes this side's half of the plan for two behaviours.
+func (c *core) planFor(theirs nat.Offer, local int) nat.Plan {
+	mine := c.obs.class.Behaviour()
+	own := c.outside(theirs.Outside.Addr().Is4())
+	opt := nat.PlanOptions{
+		Share:    c.o.cfg.PortShare,
+		Standing: c.standing(),
+		LowTTL:   c.o.sock.CanTTL(local),
+		Friendly: true, // a ticket's holder is expected
+		SameNAT:  own.Addr() == theirs.Outside.Addr(),
+
+		MineMapped: c.open(), TheirsMapped: theirs.Mapped,
+	}
+	plan := nat.MakePlan(mine, theirs.Behaviour, opt)
+	if opt.MineMapped || opt.TheirsMapped {
+		// Routers have been seen to promise ports and to keep them shut. What
+		// would be done without them comes later then, on both sides.
+		opt.MineMapped, opt.TheirsMapped = false, false
+		if other := nat.MakePlan(mine, theirs.Behaviour, opt); plan.Method == nat.Straight && len(other.Steps) > 0 {
+			plan = other
+			plan.After += mappedStart
+		}
+	}
+	return plan
 }
 
 // longestPunch bounds how long a punch keeps a peer that nobody is linked with:

@@ -247,7 +247,7 @@ func (c *core) dig(now time.Time, p *Peer) {
 		s.paths.Add(now, path)
 	}
 	plan := nat.MakePlan(c.obs.class.Behaviour(), r.offer.Behaviour, nat.PlanOptions{
-		Standing: c.standing(), Friendly: true, MineMapped: c.open(), TheirsMapped: r.offer.Mapped,
+		Share: c.o.cfg.PortShare, Standing: c.standing(), Friendly: true, MineMapped: c.open(), TheirsMapped: r.offer.Mapped,
 	})
 	if len(plan.Steps) > 0 && s.punch.run == nil {
 		s.outsideOf = to
