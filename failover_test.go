@@ -182,6 +182,7 @@ func (tr *trial) end() {
 	tr.calls[0].HangUp()
 	<-tr.ears[0].done
 	<-tr.ears[1].done
+	<-tr.calls[1].Done() // its tracks end a moment before
 	if _, reason, _ := tr.calls[1].End(); reason != "hangup" {
 		tr.t.Errorf("the callee's call ended: %q", reason)
 	}
