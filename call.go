@@ -16,7 +16,23 @@ import (
 )
 
 // CallOptions tune one call. Nil means voice with the defaults.
-type CallOptions struct{}
+type CallOptions struct {
+	// Others says what becomes of the calls that are up when this one rings at
+	// the other side.
+	Others Others
+}
+
+// Others says what becomes of a node's other calls when one is placed or taken:
+// people have one pair of ears.
+type Others int
+
+// What may become of them. A call that is held already, or not answered yet, is
+// left alone.
+const (
+	HoldOthers Others = iota // they are put on hold
+	EndOthers                // they are hung up
+	KeepOthers               // they go on, for programs that listen to several
+)
 
 // A Call is one conversation with one person, from the first ring to its end.
 type Call struct {
@@ -69,9 +85,67 @@ func (c *Call) Answered(ctx context.Context) error {
 	return err
 }
 
-// Answer takes an incoming call. Media flows at once. Errors: a *CallError
-// when the call is over, net.ErrClosed.
-func (c *Call) Answer() error { return c.late(c.c.Answer()) }
+// Answer takes an incoming call, and puts the other ones on hold. Media flows at
+// once. Errors: a *CallError when the call is over, net.ErrClosed.
+func (c *Call) Answer() error { return c.AnswerAnd(HoldOthers) }
+
+// AnswerAnd takes an incoming call, and says what becomes of the other ones.
+// Errors as Answer.
+func (c *Call) AnswerAnd(o Others) error {
+	if err := c.late(c.c.Answer()); err != nil {
+		return err
+	}
+	c.n.others(c, o)
+	return nil
+}
+
+// others deals with the calls beside c.
+func (n *Node) others(c *Call, o Others) {
+	if o == KeepOthers {
+		return
+	}
+	n.mu.Lock()
+	var list []*Call
+	for _, h := range n.handles {
+		if h != c {
+			list = append(list, h)
+		}
+	}
+	n.mu.Unlock()
+	for _, h := range list {
+		if held, _ := h.Held(); held || !h.c.Talking() {
+			continue
+		}
+		if o == EndOthers {
+			h.HangUp()
+		} else {
+			h.Hold() // one that has just ended needs it no more
+		}
+	}
+}
+
+// Hold puts the other side on hold: neither hears the other until Resume, and
+// both are told. What the app writes meanwhile goes nowhere; a few tiny packets
+// a second keep the path alive. Either side may hold, or both; sound flows when
+// neither does. Holding twice is no error. Errors: a *CallError when the call is
+// not answered or over, net.ErrClosed.
+func (c *Call) Hold() error { return c.late(c.c.Hold(true)) }
+
+// Resume ends Hold, not the other side's, and leaves other calls alone. Errors as
+// Hold.
+func (c *Call) Resume() error { return c.ResumeAnd(KeepOthers) }
+
+// ResumeAnd ends Hold, and says what becomes of the other calls. Errors as Hold.
+func (c *Call) ResumeAnd(o Others) error {
+	c.n.others(c, o)
+	return c.late(c.c.Hold(false))
+}
+
+// Held tells which sides hold the call.
+func (c *Call) Held() (byMe, byPeer bool) { return c.c.Held() }
+
+// Waiting tells of an incoming call that it came while another was up.
+func (c *Call) Waiting() bool { return c.c.Waiting() }
 
 // Reject declines an incoming call. Errors as Answer.
 func (c *Call) Reject() error { return c.late(c.c.Reject(session.Rejected)) }

@@ -77,6 +77,10 @@ type Config struct {
 	// name its outside address then. Those that know RFC 5780 tell more. nil =
 	// none, neighbours are enough.
 	STUN []string
+	// MaxCalls is how many calls the node holds at once, those that ring or are
+	// on hold included; others find it busy. 0 = 8, the most. 1 = busy in a
+	// call: no second one rings.
+	MaxCalls int
 	// Policy is asked before a call rings, and before anybody hears of it. An
 	// error refuses it: the caller hears "denied", the app nothing. nil lets
 	// everybody ring who holds a ticket. Each question has a goroutine of its

@@ -21,7 +21,7 @@ var (
 	ErrOffline = errors.New("p2pos: not reachable")
 	// ErrNoAnswer reports a call that rang until its time was over.
 	ErrNoAnswer = errors.New("p2pos: no answer")
-	// ErrBusy reports a callee in another call.
+	// ErrBusy reports a callee whose line is busy, or a node with too many calls.
 	ErrBusy = errors.New("p2pos: busy")
 	// ErrRejected reports a callee who declined.
 	ErrRejected = errors.New("p2pos: rejected")

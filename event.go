@@ -55,6 +55,18 @@ type CallPath struct {
 	Path Path
 }
 
+// CallHeld says that one side has put the other on hold: this one if ByMe.
+type CallHeld struct {
+	Call *Call
+	ByMe bool
+}
+
+// CallResumed says that one side holds the call no longer. The other may.
+type CallResumed struct {
+	Call *Call
+	ByMe bool
+}
+
 // CallEnded says that a call is over; Call.Err has the reason.
 type CallEnded struct{ Call *Call }
 
@@ -71,6 +83,8 @@ func (CallRinging) event()  {}
 func (CallAnswered) event() {}
 func (CallMedia) event()    {}
 func (CallPath) event()     {}
+func (CallHeld) event()     {}
+func (CallResumed) event()  {}
 func (CallEnded) event()    {}
 func (CallMissed) event()   {}
 

@@ -122,7 +122,7 @@ func newNode(cfg Config, conns []net.PacketConn, open opener) (*Node, error) {
 	hc := session.Config{
 		Self: dev, Name: cfg.Name, Logger: n.log,
 		// What every Opus decoder can take, and copies, which the session makes.
-		Calls: session.Options{Capabilities: session.CapDTX | session.CapFEC | session.CapRED},
+		Calls: session.Options{MaxCalls: cfg.MaxCalls, Capabilities: session.CapDTX | session.CapFEC | session.CapRED},
 	}
 	if cfg.Policy != nil {
 		hc.Allow = func(from identity.ID, name string) error { return cfg.Policy(Ask{Peer: from, Name: name}) }
@@ -246,7 +246,7 @@ func (n *Node) remember(t overlay.Target) {
 // Errors, before anything is sent: identity.ErrNotID, *identity.TypoError and
 // the ticket errors of identity for texts that are wrong; ErrOtherNetwork.
 // Then a *CallError with ErrSelf, ErrNotFound, ErrOffline, ErrBusy (this node
-// is in a call), or ctx's error; net.ErrClosed. A denial comes while it rings.
+// has as many calls as it may, or one with this very device), or ctx's error; net.ErrClosed. A denial comes while it rings.
 func (n *Node) Call(ctx context.Context, to string, o *CallOptions) (*Call, error) {
 	t, err := n.target(to)
 	if err != nil {
@@ -263,13 +263,18 @@ func (n *Node) Call(ctx context.Context, to string, o *CallOptions) (*Call, erro
 	switch {
 	case err == nil:
 		n.remember(t)
-		return n.handle(c), nil
+		h := n.handle(c)
+		if o == nil {
+			o = new(CallOptions)
+		}
+		n.others(h, o.Others)
+		return h, nil
 	case n.ctx.Err() != nil:
 		return nil, net.ErrClosed
 	case errors.Is(err, session.ErrUnknownPeer):
 		return fail(session.Lookup, session.NotFound, ErrNotFound)
 	case errors.Is(err, session.ErrBusy):
-		return fail(session.Ring, session.Busy, fmt.Errorf("%w: this node is in a call", ErrBusy))
+		return fail(session.Ring, session.Busy, fmt.Errorf("%w: this node has as many calls as it may", ErrBusy))
 	case errors.Is(err, overlay.ErrUnreachable), errors.Is(err, overlay.ErrDown):
 		return fail(session.Lookup, session.Offline, ErrOffline)
 	}
@@ -339,6 +344,12 @@ func (n *Node) pump() {
 			n.events.publish(CallMedia{n.handle(e.Call)})
 		case session.CallPath:
 			n.events.publish(CallPath{n.handle(e.Call), pathOf(e.Path)})
+		case session.CallHeld:
+			if c := n.handle(e.Call); e.On {
+				n.events.publish(CallHeld{c, e.ByUs})
+			} else {
+				n.events.publish(CallResumed{c, e.ByUs})
+			}
 		case session.CallEnded:
 			c := n.handle(e.Call)
 			n.quiet(c)

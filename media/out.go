@@ -29,6 +29,7 @@ type Out struct {
 	since int  // samples since the last packet
 	hush  bool // the last packet was sent muted
 	quiet [len(silence)]byte
+	hold  hold
 	frame Frame // handed to send, so that it need not escape
 }
 
@@ -62,6 +63,9 @@ func (t *Out) WriteFrame(f *Frame) error {
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if t.hold.on {
+		return nil
+	}
 	ts, gap := t.time.next(f.Timestamp, samples)
 	t.frame = Frame{Payload: f.Payload, Timestamp: ts, Samples: samples, Marker: f.Marker}
 	muted := t.muted.Load()

@@ -10,6 +10,7 @@ type timeline struct {
 	in    uint32 // timestamp given with the last frame
 	out   uint32 // timestamp made for it
 	span  uint32 // its duration
+	moved bool   // out was set: the next frame is there, whatever its timestamp
 }
 
 // maxSpan bounds what one frame may claim to last, so that a wrong duration
@@ -20,7 +21,11 @@ const maxSpan = ClockRate
 // the frame before, which is true of the first.
 func (t *timeline) next(ts uint32, samples int) (out uint32, gap bool) {
 	span := uint32(min(max(samples, 0), maxSpan))
-	if !t.begun {
+	switch {
+	case t.moved:
+		t.moved, t.in, t.span = false, ts, span
+		return t.out, true
+	case !t.begun:
 		*t = timeline{begun: true, in: ts, out: ts, span: span}
 		return ts, true
 	}
@@ -32,3 +37,6 @@ func (t *timeline) next(ts uint32, samples int) (out uint32, gap bool) {
 	t.in, t.out, t.span = ts, t.out+step, span
 	return t.out, gap
 }
+
+// set makes at the timestamp of the next frame.
+func (t *timeline) set(at uint32) { t.begun, t.moved, t.out = true, true, at }

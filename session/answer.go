@@ -57,6 +57,9 @@ func newAnswer(self *identity.Device, inv *invite, answer Offer) ([]byte, Keys, 
 	return msg, Keys{
 		Send:    mediaKey(export, salt, inv.id, cert.Device, fromCallee, 0),
 		Receive: mediaKey(export, salt, inv.id, inv.caller.Device, fromCaller, 0),
+
+		sendUpdate:    updateKey(export, salt, inv.id, cert.Device, fromCallee),
+		receiveUpdate: updateKey(export, salt, inv.id, inv.caller.Device, fromCaller),
 	}, nil
 }
 
@@ -108,6 +111,9 @@ func openAnswer(now time.Time, self *identity.Device, inv *invitation, peer Peer
 	return p, Keys{
 		Send:    mediaKey(export, salt, inv.id, self.Certificate().Device, fromCaller, 0),
 		Receive: mediaKey(export, salt, inv.id, a.cert.Device, fromCallee, 0),
+
+		sendUpdate:    updateKey(export, salt, inv.id, self.Certificate().Device, fromCaller),
+		receiveUpdate: updateKey(export, salt, inv.id, a.cert.Device, fromCallee),
 	}, nil
 }
 

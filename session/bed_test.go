@@ -82,7 +82,7 @@ func (s *side) drain() {
 		if !ok {
 			break
 		}
-		if n := len(o.Body); n > maxInvite || n > maxControl && o.Body[0] != byte(typeInvite) && o.Body[0] != byte(typeAnswer) {
+		if n := len(o.Body); n > maxInvite || n > maxControl && o.Body[0] >= byte(typeRinging) && o.Body[0] <= byte(typeHangup) && o.Body[0] != byte(typeAnswer) {
 			s.t.Fatalf("%s sends %d bytes of type %d", s.name, n, o.Body[0])
 		}
 		s.wire = append(s.wire, o)
@@ -109,6 +109,8 @@ func describe(e Event) string {
 		return fmt.Sprintf("ended %s %s %s %v us=%t", e.ID.Short(), e.Reason, e.Stage, e.Duration, e.ByUs)
 	case Missed:
 		return "missed " + e.Name
+	case Held:
+		return fmt.Sprintf("held %s %t us=%t", e.ID.Short(), e.On, e.ByUs)
 	case Replaced:
 		return fmt.Sprintf("replaced %s by %s", e.Old.Short(), e.New.Short())
 	}
@@ -143,6 +145,15 @@ func (s *side) expect(rule string, want ...string) {
 			got = append(got, fmt.Sprintf("ended %s %s %s %s", e.Reason, e.Stage, by, e.Duration))
 		case Missed:
 			got = append(got, "missed "+e.Name)
+		case Held:
+			what, by := "resumed", "peer"
+			if e.On {
+				what = "held"
+			}
+			if e.ByUs {
+				by = "us"
+			}
+			got = append(got, what+" "+by)
 		case Replaced:
 			got = append(got, "replaced")
 		}

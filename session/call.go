@@ -43,6 +43,10 @@ type (
 		Call *Call
 		Path overlay.PathInfo
 	}
+	CallHeld struct {
+		Call     *Call
+		On, ByUs bool
+	}
 	CallEnded  struct{ Call *Call }
 	CallMissed struct{ Missed Missed }
 )
@@ -55,6 +59,7 @@ func (CallRinging) hubEvent()  {}
 func (CallAnswered) hubEvent() {}
 func (CallMedia) hubEvent()    {}
 func (CallPath) hubEvent()     {}
+func (CallHeld) hubEvent()     {}
 func (CallEnded) hubEvent()    {}
 func (CallMissed) hubEvent()   {}
 
@@ -63,6 +68,7 @@ type Call struct {
 	hub      *Hub
 	name     string
 	incoming bool
+	waiting  bool // it came while another call was up
 	started  time.Time
 	in       *media.In
 	out      *media.Out
@@ -76,12 +82,15 @@ type Call struct {
 	leg     CallID   // the Machine's call that was answered; of an incoming one id
 
 	live atomic.Pointer[flow] // nil before the answer
+	deaf atomic.Bool          // held by us: what still comes is not heard
 
 	mu   sync.Mutex // guards what follows
 	id   CallID     // written by the loop alone
 	peer Peer
 	ov   *overlay.Peer
 	end  Ended
+
+	heldByUs, heldByThem bool
 }
 
 func (h *Hub) newCall(id CallID, peer Peer, name string, incoming bool, ov *overlay.Peer) *Call {
@@ -147,6 +156,37 @@ func (c *Call) HangUp() error {
 		return nil
 	}
 	return err
+}
+
+// Hold puts the other side on hold, or ends that. Errors: ErrNoCall when the
+// call is not answered or over, net.ErrClosed.
+func (c *Call) Hold(on bool) error {
+	return c.command(func(now time.Time) error { return c.hub.m.Hold(now, c.leg, on) })
+}
+
+// Held tells which sides have put the other on hold.
+func (c *Call) Held() (byUs, byThem bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.heldByUs, c.heldByThem
+}
+
+// held carries out what the machine says of one side's hold.
+func (c *Call) held(now time.Time, e Held) {
+	c.mu.Lock()
+	if e.ByUs {
+		c.heldByUs = e.On
+	} else {
+		c.heldByThem = e.On
+	}
+	any := c.heldByUs || c.heldByThem
+	c.deaf.Store(c.heldByUs)
+	c.mu.Unlock()
+	c.out.Hold(now, any)
+	if f := c.live.Load(); f != nil {
+		f.hold(any)
+	}
+	c.hub.emit(CallHeld{c, e.On, e.ByUs})
 }
 
 func (c *Call) command(f func(now time.Time) error) (err error) {
@@ -258,6 +298,7 @@ func (h *Hub) handle(now time.Time, e Event) {
 			return
 		}
 		c := h.newCall(e.ID, e.Peer, e.Name, true, r.ov)
+		c.waiting = len(h.all()) > 0
 		h.calls[e.ID] = c
 		h.emit(CallIncoming{c, e.Reach})
 	case Ringing:
@@ -267,6 +308,10 @@ func (h *Hub) handle(now time.Time, e Event) {
 	case Answered:
 		if c := h.calls[e.ID]; c != nil {
 			h.talk(now, c, e)
+		}
+	case Held:
+		if c := h.calls[e.ID]; c != nil {
+			c.held(now, e)
 		}
 	case Replaced:
 		if c := h.calls[e.Old]; c != nil {
@@ -369,3 +414,21 @@ func (h *Hub) moved(e overlay.PathChanged) {
 		h.emit(CallPath{c, e.Path})
 	}
 }
+
+// Talking reports whether the call was answered and lasts.
+func (c *Call) Talking() bool {
+	select {
+	case <-c.done:
+		return false
+	default:
+	}
+	select {
+	case <-c.answered:
+		return true
+	default:
+		return false
+	}
+}
+
+// Waiting tells of an incoming call that it came while another was up.
+func (c *Call) Waiting() bool { return c.waiting }

@@ -35,6 +35,8 @@ type call struct {
 
 	params Params // of an incoming call from the start, of an own one when answered
 
+	talk talk // phaseTalk: what the two sides have told each other
+
 	answered  time.Time // phaseTalk: since when
 	lastMedia time.Time // phaseTalk: when media was last heard, or might first have been
 	heard     bool      // any media was heard
@@ -58,7 +60,11 @@ func newCall(now time.Time, id CallID, p Peer, outgoing bool, secret *[32]byte) 
 func (c *call) deadline() time.Time {
 	switch {
 	case c.phase == phaseTalk:
-		return c.lastMedia.Add(mediaTimeout)
+		d := c.silent()
+		if !c.talk.again.IsZero() {
+			d = earlier(d, c.talk.again)
+		}
+		return d
 	case c.phase == phaseInvite:
 		return earlier(c.offline, c.giveUp)
 	case !c.outgoing:
@@ -66,6 +72,9 @@ func (c *call) deadline() time.Time {
 	}
 	return c.giveUp
 }
+
+// silent is when an answered call has heard nothing for too long.
+func (c *call) silent() time.Time { return c.lastMedia.Add(mediaTimeout) }
 
 func (c *call) stage() Stage {
 	switch {
@@ -102,9 +111,11 @@ func (c *call) withdraw() []byte {
 	return c.final(Failed)
 }
 
-func (c *call) talk(now time.Time) {
+// begin notes the ANSWER.
+func (c *call) begin(now time.Time, k Keys) {
 	c.phase = phaseTalk
 	c.answered, c.lastMedia = now, now
+	c.talk.sendKey, c.talk.receiveKey = k.sendUpdate, k.receiveUpdate
 }
 
 // endedCall is what remains of a call for a while: a peer whose message crossed

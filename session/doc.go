@@ -40,10 +40,9 @@
 //
 // # Limits
 //
-// One call at a time unless [Options] says otherwise, eight at most; one call
-// with the same Peer; five devices rung at once. A peer may send ten INVITEs in
+// Eight calls at a time, or as [Options] says; one call with the same Peer; five devices rung at once. A peer may send ten INVITEs in
 // a row, then one in three seconds.
 //
-// Not done yet: hold, transfer, safety words (INVITE reserves them a hash),
+// Not done yet: transfer, safety words (INVITE reserves them a hash),
 // changing keys in mid-call, video.
 package session

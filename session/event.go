@@ -75,12 +75,21 @@ type Missed struct {
 // comes for Old.
 type Replaced struct{ Old, New CallID }
 
+// Held reports that one side has put the other on hold, or ended that. While
+// either has, no sound goes either way.
+type Held struct {
+	ID   CallID
+	On   bool
+	ByUs bool
+}
+
 func (Incoming) event() {}
 func (Ringing) event()  {}
 func (Answered) event() {}
 func (Ended) event()    {}
 func (Missed) event()   {}
 func (Replaced) event() {}
+func (Held) event()     {}
 
 // Counters count the messages that Receive dropped, by cause.
 type Counters struct {

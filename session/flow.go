@@ -35,6 +35,7 @@ type flow struct {
 
 	heard  atomic.Bool   // media came since the last report
 	urgent chan struct{} // capacity 1: a queue builds up, full = told already
+	holds  chan bool     // capacity 1: the latest word on whether the call is held
 	first  chan struct{} // closed by the first packet
 	once   sync.Once
 	stop   chan struct{} // closed by close
@@ -54,13 +55,23 @@ func newFlow(now time.Time, h *Hub, c *Call, ov *overlay.Peer, e Answered) (*flo
 	f := &flow{
 		hub: h, call: c, ov: ov, id: e.ID, ssrc: e.Params.RemoteSSRC,
 		out: s.Out, in: s.In,
-		urgent: make(chan struct{}, 1),
-		first:  make(chan struct{}), stop: make(chan struct{}),
+		urgent: make(chan struct{}, 1), holds: make(chan bool, 1),
+		first: make(chan struct{}), stop: make(chan struct{}),
 	}
 	if err := h.ssrcs.Add(f.ssrc, f); err != nil {
 		return nil, fmt.Errorf("session: call %v: %w", e.ID.Short(), err)
 	}
 	return f, nil
+}
+
+// hold has the reporter keep the path alive in place of the app, or ends that.
+// The hub's loop calls it.
+func (f *flow) hold(on bool) {
+	select {
+	case <-f.holds:
+	default:
+	}
+	f.holds <- on
 }
 
 // start begins the reports; the hub's loop calls it once.
@@ -105,7 +116,11 @@ func (f *flow) receive(pkt []byte) bool {
 	now := time.Now()
 	f.recvMu.Lock()
 	h, payload, err := f.in.Receive(now, pkt)
-	if h != nil {
+	switch {
+	case h == nil:
+	case f.call.deaf.Load():
+		f.call.in.Push(now, h, media.Silent())
+	default:
 		f.call.in.PushRedundant(now, h, payload, f.in.Copies())
 	}
 	if f.in.Feedback(&f.feedback) {
@@ -143,8 +158,19 @@ func (f *flow) report() {
 	defer timer.Stop()
 	buf, receipts := make([]byte, 0, packetRoom), make([]byte, 0, media.MaxReceiptsSize)
 	path := f.ov.Path()
+	keep := time.NewTicker(media.KeepEvery)
+	keep.Stop()
+	defer keep.Stop()
 	for {
 		select {
+		case on := <-f.holds:
+			keep.Stop()
+			if on {
+				keep.Reset(media.KeepEvery)
+				f.call.out.Keep(time.Now())
+			}
+		case now := <-keep.C:
+			f.call.out.Keep(now)
 		case <-first:
 			first = nil
 			f.hub.loop.Do(f.hub.ctx, func(now time.Time) { f.hub.m.MediaHeard(now, f.id) })

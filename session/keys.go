@@ -25,6 +25,7 @@ const (
 	labelSignal = "p2pos signal v1"
 	labelKEM    = "p2pos media v1"
 	labelSRTP   = "p2pos srtp v1"
+	labelUpdate = "p2pos update v1"
 )
 
 // Key is one direction's SRTP master key and salt (AEAD_AES_128_GCM, RFC 7714
@@ -43,8 +44,20 @@ func (k Key) GoString() string { return k.String() }
 // LogValue hides the key.
 func (k Key) LogValue() slog.Value { return slog.StringValue(k.String()) }
 
-// Keys are a call's media keys as seen from one side.
-type Keys struct{ Send, Receive Key }
+// Keys are a call's media keys as seen from one side, and those of its UPDATEs.
+type Keys struct {
+	Send, Receive             Key
+	sendUpdate, receiveUpdate [32]byte
+}
+
+// String hides the keys.
+func (Keys) String() string { return "session.Keys(secret)" }
+
+// GoString hides the keys from %#v.
+func (k Keys) GoString() string { return k.String() }
+
+// LogValue hides the keys.
+func (k Keys) LogValue() slog.Value { return slog.StringValue(k.String()) }
 
 // must unwraps what HKDF with SHA-256 returns: the lengths asked for are
 // constants far below its limit, which is the only error it has.
@@ -77,6 +90,16 @@ func mediaKey(export, transcript []byte, id CallID, device []byte, d direction, 
 	okm := must(hkdf.Expand(sha256.New, prk, string(info), len(k.key)+len(k.salt)))
 	copy(k.key[:], okm)
 	copy(k.salt[:], okm[len(k.key):])
+	return k
+}
+
+// updateKey derives one direction's key for UPDATEs as mediaKey does, of epoch 0.
+func updateKey(export, transcript []byte, id CallID, device []byte, d direction) (k [32]byte) {
+	prk := must(hkdf.Extract(sha256.New, export, transcript))
+	info := append([]byte(labelUpdate), id[:]...)
+	info = append(info, device...)
+	info = append(info, byte(d))
+	copy(k[:], must(hkdf.Expand(sha256.New, prk, string(info), len(k))))
 	return k
 }
 

@@ -8,7 +8,7 @@ import (
 )
 
 func TestBusy(t *testing.T) {
-	l := sides(t, Options{}, "anna", "ben", "carl")
+	l := sides(t, Options{MaxCalls: 1}, "anna", "ben", "carl")
 	a, b, c := l[0], l[1], l[2]
 	id := a.place(start, b)
 	carry(start, l...)
@@ -52,7 +52,7 @@ func TestEightCalls(t *testing.T) {
 }
 
 func TestRingAllDevices(t *testing.T) {
-	l := sides(t, Options{}, "anna", "ben", "carl")
+	l := sides(t, Options{MaxCalls: 1}, "anna", "ben", "carl")
 	a := l[0]
 	// Six more nodes of Ben's device stand for six devices: one identity each
 	// time, another peer.

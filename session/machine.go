@@ -82,6 +82,12 @@ func (m *Machine) Know(p Peer, cert identity.Certificate) {
 			m.echo(e)
 		}
 	}
+	// What was said last may have been lost with the old link.
+	for _, c := range m.calls {
+		if c.peer == p && c.phase == phaseTalk && c.talk.news != 0 {
+			c.talk.tries, c.talk.again = 0, c.answered // at once
+		}
+	}
 }
 
 // Forget tells that p's last link is gone. What rings ends at once (offline);
@@ -179,7 +185,7 @@ func (m *Machine) Answer(now time.Time, id CallID) error {
 }
 
 func (m *Machine) answer(now time.Time, c *call, msg []byte, keys Keys) {
-	c.talk(now)
+	c.begin(now, keys)
 	m.send(c.peer, msg)
 	m.emit(Answered{ID: c.id, Peer: c.peer, Params: c.params, Keys: keys})
 }
@@ -240,6 +246,8 @@ func (m *Machine) Advance(now time.Time) {
 			continue
 		}
 		switch {
+		case c.phase == phaseTalk && now.Before(c.silent()):
+			m.say(now, c)
 		case c.phase == phaseTalk:
 			m.end(now, c, Failed, true, c.final(Failed))
 		case c.phase == phaseInvite && !now.Before(c.offline):

@@ -14,6 +14,7 @@ package session
 //	6 CANCEL   as RINGING
 //	7 HANGUP   as RINGING
 //	8 RING     reach tag(16) nonce(24) sealed(INVITE)               ≤ 3,129
+//	9 UPDATE   call id(16) nonce(24) sealed(fields)                 ≤ 3,072
 //
 // fields of 3, 5, 6 and 7:
 //
@@ -23,7 +24,7 @@ package session
 //	mac = HMAC-SHA256(signal key of the sender's direction, type call-id fields)[:16]
 //
 // INVITE and ANSWER plain are drawn in invite.go and answer.go, PROVE's seal in
-// prove.go. Every length counts the type byte.
+// prove.go, UPDATE in update.go. Every length counts the type byte.
 
 import (
 	"crypto/hmac"
@@ -47,6 +48,7 @@ const (
 	typeCancel  messageType = 6
 	typeHangup  messageType = 7
 	typeRing    messageType = 8
+	typeUpdate  messageType = 9
 )
 
 // Budgets, checked before anything is decrypted (design/001).

@@ -11,8 +11,8 @@ import (
 // Options tune a Machine. The zero value works.
 type Options struct {
 	// MaxCalls is how many calls may be up at once, in any state; others find
-	// the line busy. 0 = 1, at most 8. An own call that rings several devices
-	// of one identity counts once.
+	// the line busy. 0 = 8, the most; 1 = busy in a call. An own call that rings
+	// several devices of one identity counts once.
 	MaxCalls int
 	// RingTimeout is how long a call rings here before it counts as not
 	// answered. 0 = 45 s.
@@ -30,7 +30,7 @@ type Options struct {
 }
 
 const (
-	// maxCalls keeps a mesh of eight people possible and a table scan cheap.
+	// maxCalls is more than a person can keep apart, and a table scan is cheap.
 	maxCalls = 8
 	// maxDevices is how many devices of one identity an own call may ring:
 	// one for each record slot of an identity.
@@ -69,10 +69,9 @@ const (
 )
 
 func (o Options) withDefaults() Options {
-	if o.MaxCalls <= 0 {
-		o.MaxCalls = 1
+	if o.MaxCalls <= 0 || o.MaxCalls > maxCalls {
+		o.MaxCalls = maxCalls
 	}
-	o.MaxCalls = min(o.MaxCalls, maxCalls)
 	if o.RingTimeout <= 0 {
 		o.RingTimeout = 45 * time.Second
 	}

@@ -25,6 +25,8 @@ func (m *Machine) receive(now time.Time, p Peer, b []byte) error {
 		return m.receiveAnswer(now, p, b)
 	case typeRinging, typeReject, typeCancel, typeHangup:
 		return m.receiveControl(now, p, b)
+	case typeUpdate:
+		return m.receiveUpdate(now, p, b)
 	default:
 		return fmt.Errorf("%w: type %d", ErrMessage, kind)
 	}
@@ -113,7 +115,7 @@ func (m *Machine) receiveAnswer(now time.Time, p Peer, b []byte) error {
 	c := m.find(id)
 	switch {
 	case c == nil || c.peer != p || !c.outgoing:
-		return m.late(now, p, id)
+		return m.late(now, p, id, false)
 	case c.phase == phaseTalk:
 		return fmt.Errorf("%w: answer %s", ErrReplay, id.Short())
 	case c.badAnswers >= maxBadAnswers:
@@ -129,7 +131,7 @@ func (m *Machine) receiveAnswer(now time.Time, p Peer, b []byte) error {
 		return nil
 	}
 	c.params = params
-	c.talk(now)
+	c.begin(now, keys)
 	m.emit(Answered{ID: id, Peer: p, Params: params, Keys: keys})
 	return nil
 }
@@ -142,7 +144,7 @@ func (m *Machine) receiveControl(now time.Time, p Peer, b []byte) error {
 	c := m.find(msg.id)
 	if c == nil || c.peer != p {
 		if msg.kind == typeRinging {
-			return m.late(now, p, msg.id)
+			return m.late(now, p, msg.id, false)
 		}
 		return fmt.Errorf("%w: %s", ErrNoCall, msg.id.Short())
 	}
@@ -175,12 +177,12 @@ func (m *Machine) receiveControl(now time.Time, p Peer, b []byte) error {
 	return nil
 }
 
-// late handles RINGING or ANSWER to an own call that is over here: the peer has not
-// heard of it, so it is told again.
-func (m *Machine) late(now time.Time, p Peer, id CallID) error {
+// late handles RINGING or ANSWER to an own call that is over here, or an UPDATE
+// to any: the peer has not heard of it, so it is told again.
+func (m *Machine) late(now time.Time, p Peer, id CallID, any bool) error {
 	for i := range m.ended {
 		e := &m.ended[i]
-		if e.id == id && e.peer == p && e.placed && e.final != nil && now.Before(e.until) {
+		if e.id == id && e.peer == p && (e.placed || any) && e.final != nil && now.Before(e.until) {
 			m.echo(e)
 			return nil
 		}

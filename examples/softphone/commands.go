@@ -23,9 +23,11 @@ func help() []string {
 	return []string{
 		"ticket           print what others need to call you",
 		"call ID|TICKET   call somebody",
-		"answer, reject   take or refuse a call that rings",
+		"answer, reject   take or refuse a call that rings; another one is put on hold",
 		"hangup           end the call, or stop calling",
+		"hold, resume     part from a call for a while, or take it up again",
 		"mute, unmute     let them hear silence, or you again",
+		"                 with several calls, add the number of the one that is meant",
 		"record FILE.ogg  keep what you hear from now on; record stop ends that",
 		"nat              what NAT is around you, as far as the neighbours can tell",
 		"status, peers    how the node is, and whom it is linked with",
@@ -34,7 +36,7 @@ func help() []string {
 }
 
 // laterCommands are those of capabilities that are not there yet.
-const laterCommands = " hold resume dtmf transfer words add contacts verify block unblock msg read send accept decline " +
+const laterCommands = " dtmf transfer words add contacts verify block unblock msg read send accept decline " +
 	"pause continue devices link revoke group history "
 
 // command obeys one line, or says why not.
@@ -62,7 +64,7 @@ func (p *phone) obey(ctx context.Context, verb, arg string, at time.Time) error 
 		}
 	}
 	switch verb {
-	case "ticket", "answer", "reject", "hangup", "mute", "unmute", "nat", "status", "peers", "help", "quit":
+	case "ticket", "nat", "status", "peers", "help", "quit":
 		if arg != "" {
 			return fmt.Errorf("takes no %q", clip(arg, 40))
 		}
@@ -71,11 +73,13 @@ func (p *phone) obey(ctx context.Context, verb, arg string, at time.Time) error 
 	case "ticket":
 		return p.ticket(ctx)
 	case "answer", "reject":
-		return p.pickUp(verb == "answer")
+		return p.pickUp(arg, verb == "answer")
 	case "hangup":
-		return p.hangUp()
+		return p.hangUp(arg)
+	case "hold", "resume":
+		return p.hold(arg, verb == "hold")
 	case "mute", "unmute":
-		return p.mute(verb == "mute")
+		return p.mute(arg, verb == "mute")
 	case "nat":
 		p.emit(natOf(p.node.NAT()))
 	case "status":
@@ -112,9 +116,6 @@ func (p *phone) dial(ctx context.Context, to string, at time.Time) error {
 	if to == "" {
 		return errors.New("whom? call ID or call TICKET")
 	}
-	if len(p.calls) > 0 {
-		return errors.New("one call at a time: hangup or reject first")
-	}
 	var peer identity.ID
 	var err error
 	if identity.IsTicket(to) {
@@ -137,57 +138,10 @@ func (p *phone) dial(ctx context.Context, to string, at time.Time) error {
 	return nil
 }
 
-func (p *phone) pickUp(answer bool) error {
-	l := p.line(func(l *line) bool { return l.incoming && !l.answered })
-	switch {
-	case l == nil:
-		return errors.New("nobody calls")
-	case answer:
-		return l.call.Answer()
-	}
-	return l.call.Reject()
-}
-
-func (p *phone) hangUp() error {
-	if len(p.calls) == 0 {
-		return errors.New("there is no call")
-	}
-	// With two, the one that is talked on is meant, or else the own one.
-	l := p.calls[0]
-	for _, o := range p.calls {
-		if o.answered || (l.incoming && !l.answered && !o.incoming) {
-			l = o
-		}
-	}
-	if l.call == nil {
-		l.hungUp = true
-		l.cancel()
-		return nil
-	}
-	return l.call.HangUp()
-}
-
-func (p *phone) talking() (*line, error) {
-	if l := p.line(func(l *line) bool { return l.answered }); l != nil {
-		return l, nil
-	}
-	return nil, errors.New("there is no call that was answered")
-}
-
-func (p *phone) mute(on bool) error {
-	l, err := p.talking()
-	if err != nil {
-		return err
-	}
-	l.call.Mute(on)
-	p.emit(mutedEvent{l.Call, on})
-	return nil
-}
-
 // recordTo changes where what the ear hears goes, in this call and in those
 // that come.
 func (p *phone) recordTo(file string) error {
-	l, _ := p.talking()
+	l := p.active()
 	switch file {
 	case "":
 		return errors.New("record FILE.ogg, or record stop")

@@ -17,13 +17,15 @@ var contract = map[string]string{
 	"joined":    "links:n",
 	"nat":       "mapping:s filtering:s ports:s block:l? public:l cgn:b hairpin:b? lifetime_s:n? ipv6:s portmap:s confidence:n",
 	"outgoing":  "call:s peer:s name:s",
-	"incoming":  "call:s peer:s name:s",
+	"incoming":  "call:s peer:s name:s waiting:b",
 	"ringing":   "call:s peer:s t_call:n ring_rtt_ms:n",
 	"answered":  "call:s peer:s t_call:n",
 	"media":     "call:s t_call:n",
 	"path":      "call:s kind:s via:s vias:l remote:s local:s rtt_ms:n t_call:n reason:s",
 	"stats":     "call:s rtt_ms:n jitter_ms:n sent:n received:n lost:n concealed:n gap_ms:n buffer_ms:n mos:n kbps_in:n kbps_out:n",
 	"ended":     "call:s reason:s stage:s seconds:n",
+	"held":      "call:s by:s",
+	"resumed":   "call:s by:s",
 	"missed":    "peer:s when:s name:s",
 	"status":    "links:n links_by_class:o relayed_calls:n relayed_flows:n records:n bytes_in:n bytes_out:n dropped:o goroutines:n heap_bytes:n",
 	"peers":     "peers:l",
@@ -84,6 +86,10 @@ func checkEvent(t *testing.T, o object) {
 		}
 	case "nat":
 		checkNAT(t, o)
+	case "held", "resumed":
+		if o["by"] != "me" && o["by"] != "peer" {
+			t.Errorf("%s by %v", o["ev"], o["by"])
+		}
 	case "missed":
 		if _, err := time.Parse(time.RFC3339, o["when"].(string)); err != nil {
 			t.Error(err)

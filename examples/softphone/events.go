@@ -65,11 +65,15 @@ func (e outgoingEvent) text() string { return "calling " + e.Peer }
 
 type incomingEvent struct {
 	who
-	Name string `json:"name"`
+	Name    string `json:"name"`
+	Waiting bool   `json:"waiting"` // while another call is up
 }
 
 func (incomingEvent) name() string { return "incoming" }
 func (e incomingEvent) text() string {
+	if e.Waiting {
+		return fmt.Sprintf("another call, %s, from %s%s: answer or reject", e.Call, e.Peer, saysToBe(e.Name))
+	}
 	return fmt.Sprintf("call from %s%s: answer or reject", e.Peer, saysToBe(e.Name))
 }
 
@@ -214,6 +218,39 @@ func (e mutedEvent) text() string {
 		return "they hear silence"
 	}
 	return "they hear you again"
+}
+
+// holdEvent is two events: held and resumed.
+type holdEvent struct {
+	Call string `json:"call"`
+	By   string `json:"by"` // me or peer
+	on   bool
+}
+
+func by(me bool) string {
+	if me {
+		return "me"
+	}
+	return "peer"
+}
+
+func (e holdEvent) name() string {
+	if e.on {
+		return "held"
+	}
+	return "resumed"
+}
+
+func (e holdEvent) text() string {
+	switch {
+	case e.on && e.By == "me":
+		return "call " + e.Call + " is on hold: resume " + e.Call + " takes it up again"
+	case e.on:
+		return "they have put you on hold"
+	case e.By == "me":
+		return "call " + e.Call + " goes on"
+	}
+	return "they have taken you off hold"
 }
 
 // recordingEvent says where the sound of a call goes; file "" = nowhere.

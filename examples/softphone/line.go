@@ -65,7 +65,7 @@ func (p *phone) of(ctx context.Context, c *p2pos.Call) *line {
 	if c.Incoming() {
 		l := p.add(ctx, c.Peer().String(), c.Started())
 		l.call, l.incoming = c, true
-		p.emit(incomingEvent{l.who, c.Name()})
+		p.emit(incomingEvent{l.who, c.Name(), c.Waiting()})
 		return l
 	}
 	l := p.line(func(l *line) bool { return l.call == nil })
@@ -84,7 +84,8 @@ func (p *phone) rings(ctx context.Context, c *p2pos.Call) {
 	}
 	p.of(ctx, c)
 	if p.opt.answer {
-		if err := c.Answer(); err != nil {
+		// A phone without ears can talk with several at a time.
+		if err := c.AnswerAnd(p2pos.KeepOthers); err != nil {
 			p.complain("answer", err)
 		}
 	}
@@ -149,6 +150,14 @@ func (p *phone) handle(ctx context.Context, e p2pos.Event) {
 	case p2pos.CallPath:
 		if l := p.of(ctx, e.Call); l != nil {
 			p.emit(pathOf(e.Path, l.Call, time.Since(l.began)))
+		}
+	case p2pos.CallHeld:
+		if l := p.of(ctx, e.Call); l != nil {
+			p.emit(holdEvent{Call: l.Call, By: by(e.ByMe), on: true})
+		}
+	case p2pos.CallResumed:
+		if l := p.of(ctx, e.Call); l != nil {
+			p.emit(holdEvent{Call: l.Call, By: by(e.ByMe)})
 		}
 	case p2pos.CallEnded:
 		if l := p.of(ctx, e.Call); l != nil {

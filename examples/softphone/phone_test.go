@@ -213,10 +213,15 @@ func TestCall(t *testing.T) {
 	if e := a.wait("peers"); len(e["peers"].([]any)) != 1 {
 		t.Errorf("peers %v", e)
 	}
-	a.say("call %s", b.id)
-	if e := a.wait("error"); e["command"] != "call" {
-		t.Errorf("a second call: %v", e)
+	a.say("hold")
+	for who, r := range map[string]*rig{"me": a, "peer": b} {
+		if e := r.wait("held"); e["by"] != who {
+			t.Errorf("held by %v, want %v", e["by"], who)
+		}
 	}
+	a.say("resume")
+	a.wait("resumed")
+	b.wait("resumed")
 	a.say("hangup")
 	for _, r := range []*rig{a, b} {
 		if e := r.wait("ended"); e["reason"] != "hangup" || e["stage"] != "talk" || e["seconds"].(float64) <= 0 {
@@ -251,6 +256,50 @@ func has(list []object, ev string) bool {
 		}
 	}
 	return false
+}
+
+// A second call rings in a call; answering it puts the first on hold, and each
+// command may name the call it means.
+func TestCallWaiting(t *testing.T) {
+	t.Parallel()
+	b, a, c := start(t), start(t), start(t)
+	ticket := b.ticket()
+	a.say("call %s", ticket)
+	if e := b.wait("incoming"); e["call"] != "1" || e["waiting"] != false {
+		t.Errorf("first %v", e)
+	}
+	b.say("answer")
+	a.wait("media")
+	c.say("call %s", ticket)
+	if e := b.wait("incoming"); e["call"] != "2" || e["waiting"] != true {
+		t.Errorf("second %v", e)
+	}
+	c.wait("ringing")
+	b.say("answer 1")
+	if e := b.wait("error"); !strings.Contains(e["message"].(string), "nobody calls") {
+		t.Error(e)
+	}
+	b.say("answer")
+	if e := b.wait("held"); e["call"] != "1" || e["by"] != "me" {
+		t.Errorf("held %v", e)
+	}
+	a.wait("held")
+	c.wait("media")
+	b.say("resume")
+	if e := b.wait("held"); e["call"] != "2" {
+		t.Errorf("held %v", e)
+	}
+	if e := b.wait("resumed"); e["call"] != "1" {
+		t.Errorf("resumed %v", e)
+	}
+	a.wait("resumed")
+	b.say("hangup 2")
+	if e := b.wait("ended"); e["call"] != "2" {
+		t.Errorf("ended %v", e)
+	}
+	c.wait("ended")
+	b.say("hangup")
+	a.wait("ended")
 }
 
 func TestReject(t *testing.T) {
@@ -377,6 +426,9 @@ func TestBadCommands(t *testing.T) {
 		{"answer", "answer", "nobody calls"},
 		{"reject", "reject", "nobody calls"},
 		{"hangup", "hangup", "no call"},
+		{"hangup 7", "hangup", "no call"},
+		{"hold", "hold", "no call"},
+		{"resume", "resume", "no call"},
 		{"mute", "mute", "no call"},
 		{"unmute", "unmute", "no call"},
 		{"record", "record", "FILE.ogg"},
