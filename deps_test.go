@@ -41,6 +41,7 @@ var layers = house.Layers{
 		"overlay/lan":       {"internal/drive"},
 		"internal/carrier":  {"internal/wire"},
 		"overlay":           {"identity", "nat", "overlay/mesh", "overlay/directory", "overlay/relay", "internal/wire", "internal/sock", "internal/carrier", "internal/drive"},
+		"session/ratchet":   {"identity", "internal/wire"},
 		"session":           {"identity", "nat", "overlay", "media", "internal/wire", "internal/drive"},
 
 		// An embedder pays for what it uses: never media/webrtc or media/libopus.
@@ -76,7 +77,7 @@ var layers = house.Layers{
 		"github.com/pion/webrtc/v3":     {"media/webrtc"},
 		"github.com/quic-go/quic-go":    {"overlay"},
 		"go.etcd.io/bbolt":              {"internal/store"},
-		"golang.org/x/crypto":           {"identity", "session", "internal/store"},
+		"golang.org/x/crypto":           {"identity", "session", "session/ratchet", "internal/store"},
 		"golang.org/x/net":              {"nat", "nat/portmap", "overlay/lan", "internal/sock", "internal/natlab"},
 		"golang.org/x/sys":              {"nat", "nat/portmap", "internal/sock", "internal/natlab"},
 	},
