@@ -37,10 +37,11 @@ var layers = house.Layers{
 		"nat/portmap":       {"internal/wire"},
 		"overlay/mesh":      {"identity", "internal/wire"},
 		"overlay/directory": {"identity", "internal/wire"},
-		"overlay/relay":     {"identity", "internal/wire", "internal/sock"}, // the STUN filter before TURN
+		"overlay/mailbox":   {"identity", "overlay/directory", "internal/wire"}, // who holds a key is the directory's rule
+		"overlay/relay":     {"identity", "internal/wire", "internal/sock"},     // the STUN filter before TURN
 		"overlay/lan":       {"internal/drive"},
 		"internal/carrier":  {"internal/wire"},
-		"overlay":           {"identity", "nat", "overlay/mesh", "overlay/directory", "overlay/relay", "internal/wire", "internal/sock", "internal/carrier", "internal/drive"},
+		"overlay":           {"identity", "nat", "overlay/mesh", "overlay/directory", "overlay/mailbox", "overlay/relay", "internal/wire", "internal/sock", "internal/carrier", "internal/drive"},
 		"session/ratchet":   {"identity", "internal/wire"},
 		"session":           {"identity", "nat", "overlay", "media", "internal/wire", "internal/drive"},
 

@@ -5,6 +5,8 @@ package overlay
 import (
 	"errors"
 	"fmt"
+
+	"github.com/p2pos/p2pos/overlay/mailbox"
 )
 
 // Errors that callers branch on.
@@ -23,6 +25,11 @@ var (
 	// ErrPeer reports that the node at the other end has another key than
 	// the one that was asked for.
 	ErrPeer = errors.New("overlay: another node answered")
+	// ErrMailFull reports a queue, or holders, without room: the reader has to
+	// come first.
+	ErrMailFull = mailbox.ErrFull
+	// ErrMailClock reports that this clock is over an hour off.
+	ErrMailClock = mailbox.ErrClock
 
 	errNoSockets = errors.New("overlay: no way to open sockets")
 )

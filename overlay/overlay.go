@@ -25,6 +25,7 @@ import (
 	"github.com/p2pos/p2pos/internal/drive"
 	"github.com/p2pos/p2pos/internal/sock"
 	"github.com/p2pos/p2pos/nat"
+	"github.com/p2pos/p2pos/overlay/mailbox"
 	"github.com/p2pos/p2pos/overlay/relay"
 )
 
@@ -54,6 +55,8 @@ type Config struct {
 	// endpoint-dependent mapping lends to a search; 0 means a quarter, more than
 	// a half is cut to it.
 	PortShare float64
+	// Shelf keeps the bytes of others' mail; nil = memory.
+	Shelf mailbox.Shelf
 	// ResetKey is the installation's stateless reset key (RFC 9000 §10.3).
 	ResetKey [32]byte
 	// Open opens one more socket of a family, bound to port (0 = any) on all

@@ -11,6 +11,7 @@ import (
 
 	"github.com/p2pos/p2pos/identity"
 	"github.com/p2pos/p2pos/overlay/directory"
+	"github.com/p2pos/p2pos/overlay/mailbox"
 	"github.com/p2pos/p2pos/overlay/mesh"
 )
 
@@ -22,6 +23,7 @@ type recording struct {
 	publisher *directory.Publisher // nil on a node without a device
 	sent      map[uint32]sent      // routed messages of ours, by their number
 	lookups   []*lookup
+	mail      mailing
 	told      time.Time // when the store heard of our neighbours last
 	located   time.Time // when our location was looked at last
 }
@@ -29,9 +31,20 @@ type recording struct {
 // sent says whose a routed message is.
 type sent struct {
 	ref     uint32
-	to      *lookup // nil: the publisher's, or nobody's
+	to      asker // nil: nobody's
 	expires time.Time
 }
+
+// asker is a machine whose questions are routed.
+type asker interface {
+	Answer(now time.Time, ref uint32, from identity.NodeID, body []byte)
+	Undelivered(now time.Time, ref uint32)
+}
+
+// owner lets a publisher ask: silence is no news to it.
+type owner struct{ *directory.Publisher }
+
+func (owner) Undelivered(time.Time, uint32) {}
 
 // lookup is one search for a person's devices.
 type lookup struct {
@@ -48,8 +61,8 @@ type Place struct {
 
 const (
 	// maxSent messages of ours may be on their way: a publication of sixteen
-	// secrets for three hours, and lookups.
-	maxSent = 256
+	// secrets for three hours, lookups, and mail.
+	maxSent = 384
 	// sentLife is how long answers to one count.
 	sentLife = 15 * time.Second
 	// maxLookups at a time: one for each person that is being rung.
@@ -59,7 +72,7 @@ const (
 )
 
 func newRecording(o *Overlay, rng *mrand.Rand) (r recording, err error) {
-	r = recording{store: directory.NewStore(o.self, rng), sent: make(map[uint32]sent)}
+	r = recording{store: directory.NewStore(o.self, rng), sent: make(map[uint32]sent), mail: newMailing(o, rng)}
 	if d := o.cfg.Device; d != nil {
 		if r.publisher, err = directory.NewPublisher(d, 0, rng); err != nil {
 			return r, err
@@ -94,6 +107,7 @@ func (c *core) advanceRecords(now time.Time) {
 	for _, l := range r.lookups {
 		l.m.Advance(now)
 	}
+	r.mail.advance(now)
 	for id, s := range r.sent {
 		if !now.Before(s.expires) {
 			delete(r.sent, id)
@@ -110,6 +124,7 @@ func (c *core) recordsDeadline() (d time.Time) {
 	for _, l := range r.lookups {
 		d = earlier(d, l.m.Deadline())
 	}
+	d = earlier(d, r.mail.deadline())
 	if len(c.order) > 0 {
 		d = earlier(d, r.located.Add(locateEvery))
 	}
@@ -169,6 +184,7 @@ func (c *core) tellStore(now time.Time) {
 		list = append(list, k)
 	}
 	c.records.store.SetNeighbours(now, list)
+	c.records.mail.store.SetNeighbours(now, list)
 }
 
 func (c *core) drainRecords(now time.Time) {
@@ -193,10 +209,11 @@ func (c *core) drainRecords(now time.Time) {
 		}
 		if p, ok := e.(directory.Publish); ok {
 			c.o.log.Debug("publishing")
-			c.sendRecord(now, p.Ref, nil, mesh.Request{To: p.Key, Kind: mesh.Store, Body: p.Body})
+			c.sendRecord(now, p.Ref, owner{r.publisher}, mesh.Request{To: p.Key, Kind: mesh.Store, Body: p.Body})
 		}
 	}
 	r.lookups = slices.DeleteFunc(r.lookups, func(l *lookup) bool { return c.drainLookup(now, l) })
+	c.drainMail(now)
 }
 
 // drainLookup carries out what a lookup wants, and reports whether it is over.
@@ -208,7 +225,7 @@ func (c *core) drainLookup(now time.Time, l *lookup) bool {
 		}
 		switch e := e.(type) {
 		case directory.Ask:
-			c.sendRecord(now, e.Ref, l, mesh.Request{To: e.Key, Kind: mesh.Fetch, Body: e.Body, Copies: e.Copies})
+			c.sendRecord(now, e.Ref, l.m, mesh.Request{To: e.Key, Kind: mesh.Fetch, Body: e.Body, Copies: e.Copies})
 		case directory.Found:
 			at := e.Record.At
 			p := Place{Cert: e.Record.Device, Key: at.Node, Near: at.Addrs}
@@ -230,10 +247,10 @@ func (c *core) drainLookup(now time.Time, l *lookup) bool {
 	}
 }
 
-func (c *core) sendRecord(now time.Time, ref uint32, to *lookup, q mesh.Request) {
+func (c *core) sendRecord(now time.Time, ref uint32, to asker, q mesh.Request) {
 	if len(c.records.sent) >= maxSent {
 		if to != nil {
-			to.m.Undelivered(now, ref)
+			to.Undelivered(now, ref)
 		}
 		return
 	}
@@ -246,7 +263,11 @@ func (c *core) deliveredRecord(now time.Time, e mesh.Delivered) {
 	if p := c.peers[e.From]; p != nil && c.o.cfg.Network.IsPublic() {
 		from = directory.PrefixOf(seen(p).Addr())
 	}
-	answers, err := c.records.store.Receive(now, e.Body, from)
+	receive := c.records.store.Receive
+	if mailbox.IsMessage(e.Body) {
+		receive = c.records.mail.store.Receive
+	}
+	answers, err := receive(now, e.Body, from)
 	c.o.log.Debug("record message", "kind", e.Kind, "from", e.From, "answers", len(answers), "err", err)
 	if err != nil {
 		c.o.badFrames.Add(1)
@@ -259,13 +280,8 @@ func (c *core) deliveredRecord(now time.Time, e mesh.Delivered) {
 
 func (c *core) recordAnswered(now time.Time, e mesh.Answered) {
 	c.o.log.Debug("record answer", "hops", e.Hops, "first", e.First)
-	s, ok := c.records.sent[e.Request]
-	switch {
-	case !ok:
-	case s.to != nil:
-		s.to.m.Answer(now, s.ref, e.First, e.Body)
-	case c.records.publisher != nil:
-		c.records.publisher.Answer(now, s.ref, e.First, e.Body)
+	if s, ok := c.records.sent[e.Request]; ok && s.to != nil {
+		s.to.Answer(now, s.ref, e.First, e.Body)
 	}
 }
 
@@ -273,6 +289,6 @@ func (c *core) recordUndelivered(now time.Time, request uint32) {
 	s, ok := c.records.sent[request]
 	delete(c.records.sent, request)
 	if ok && s.to != nil {
-		s.to.m.Undelivered(now, s.ref)
+		s.to.Undelivered(now, s.ref)
 	}
 }

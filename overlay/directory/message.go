@@ -176,7 +176,7 @@ func Parse(b []byte) (Message, error) {
 		if ok = n > 0 && n <= recordsPerMessage; ok {
 			for range n {
 				l := StoredLine{Outcome: Outcome(r.U8()), Sequence: r.U64()}
-				ok = ok && l.Outcome.valid()
+				ok = ok && l.Outcome.Valid()
 				s.Lines = append(s.Lines, l)
 			}
 		}

@@ -38,14 +38,15 @@ const (
 	Busy               // too many from there at once; come back later
 )
 
-func (o Outcome) valid() bool { return o >= Stored && o <= Busy }
+// Valid tells whether o is one of the outcomes.
+func (o Outcome) Valid() bool { return o >= Stored && o <= Busy }
 
 // Held tells whether the holder has what it was given.
 func (o Outcome) Held() bool { return o == Stored || o == Same }
 
 // String returns the outcome's name as counters show it.
 func (o Outcome) String() string {
-	if !o.valid() {
+	if !o.Valid() {
 		return "unknown"
 	}
 	return [...]string{"stored", "same", "stale", "refused", "wrong epoch", "full", "busy"}[o-1]
