@@ -26,7 +26,7 @@ func (s *sim) square(n int) (nodes []*Node, join []string) {
 		}
 		nodes = append(nodes, node)
 	}
-	time.Sleep(10 * time.Second)
+	<-time.After(10 * time.Second)
 	return nodes, join
 }
 
