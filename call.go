@@ -144,6 +144,14 @@ func (c *Call) ResumeAnd(o Others) error {
 // Held tells which sides hold the call.
 func (c *Call) Held() (byMe, byPeer bool) { return c.c.Held() }
 
+// SafetyWords returns four words for the two people to read to each other, half
+// each: when they are the same on both sides, nobody stands between the two, and
+// the ID at the other end is that person's. Then it is time to mark the contact as
+// verified, since the words are different in each call and need to be compared
+// only once. They are nil for a moment after the answer; the event CallWords tells
+// that they are there.
+func (c *Call) SafetyWords() []string { return c.c.SafetyWords() }
+
 // Waiting tells of an incoming call that it came while another was up.
 func (c *Call) Waiting() bool { return c.c.Waiting() }
 

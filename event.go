@@ -67,6 +67,9 @@ type CallResumed struct {
 	ByMe bool
 }
 
+// CallWords says that the safety words of a call are known.
+type CallWords struct{ Call *Call }
+
 // CallEnded says that a call is over; Call.Err has the reason.
 type CallEnded struct{ Call *Call }
 
@@ -85,6 +88,7 @@ func (CallMedia) event()    {}
 func (CallPath) event()     {}
 func (CallHeld) event()     {}
 func (CallResumed) event()  {}
+func (CallWords) event()    {}
 func (CallEnded) event()    {}
 func (CallMissed) event()   {}
 

@@ -350,6 +350,8 @@ func (n *Node) pump() {
 			} else {
 				n.events.publish(CallResumed{c, e.ByUs})
 			}
+		case session.CallWords:
+			n.events.publish(CallWords{n.handle(e.Call)})
 		case session.CallEnded:
 			c := n.handle(e.Call)
 			n.quiet(c)

@@ -18,6 +18,7 @@
 //     secret.
 //   - [NodeID] names a running node to its neighbours and no person.
 //   - [ReachTag] is where introducers find a person during one hour.
+//   - [SafetyWords] makes words of what two people compare aloud.
 //   - [Sign] and [Verify], [Seal] and [Unseal], [SealSecret] and [OpenSecret]
 //     are the signatures and sealed boxes that every protocol here uses.
 //
@@ -48,6 +49,5 @@
 //
 // # Not done yet
 //
-// Linking a second device to a person, revoking a device, safety words, and
-// blinded keys for records.
+// Linking a second device to a person, revoking a device.
 package identity

@@ -323,6 +323,13 @@ func TestFlippedBits(t *testing.T) {
 	a.take()
 	b.take()
 	b.wire = nil
+	update := a.wire[0].Body
+	a.wire = nil
+	flip(b, a, update, func() {})
+	if err := b.receive(start, a, update); err != nil {
+		t.Fatal("the control: ", err)
+	}
+	b.wire = nil
 	b.do(b.m.HangUp(start, id))
 	hangup := b.wire[0].Body
 	flip(a, b, hangup, func() {})

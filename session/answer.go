@@ -60,6 +60,7 @@ func newAnswer(self *identity.Device, inv *invite, answer Offer) ([]byte, Keys, 
 
 		sendUpdate:    updateKey(export, salt, inv.id, cert.Device, fromCallee),
 		receiveUpdate: updateKey(export, salt, inv.id, inv.caller.Device, fromCaller),
+		transcript:    [32]byte(salt), nonce: nonce,
 	}, nil
 }
 
@@ -114,6 +115,7 @@ func openAnswer(now time.Time, self *identity.Device, inv *invitation, peer Peer
 
 		sendUpdate:    updateKey(export, salt, inv.id, self.Certificate().Device, fromCaller),
 		receiveUpdate: updateKey(export, salt, inv.id, a.cert.Device, fromCallee),
+		transcript:    [32]byte(salt), nonce: a.nonce,
 	}, nil
 }
 
@@ -124,6 +126,7 @@ type answered struct {
 	cert        identity.Certificate
 	enc         []byte
 	offer       Offer
+	nonce       [32]byte
 	signed, sig []byte
 }
 
@@ -148,7 +151,7 @@ func parseAnswer(plain []byte, now time.Time) (a answered, err error) {
 		case 5:
 			rawOffer, ok = v, len(v) <= maxOffer
 		case 6:
-			ok = len(v) == 32 // reserved for the safety words
+			ok = fill(a.nonce[:], v)
 		default:
 			return nil
 		}

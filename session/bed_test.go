@@ -111,6 +111,8 @@ func describe(e Event) string {
 		return "missed " + e.Name
 	case Held:
 		return fmt.Sprintf("held %s %t us=%t", e.ID.Short(), e.On, e.ByUs)
+	case Words:
+		return fmt.Sprintf("words %s", e.ID.Short())
 	case Replaced:
 		return fmt.Sprintf("replaced %s by %s", e.Old.Short(), e.New.Short())
 	}

@@ -5,6 +5,7 @@ package session
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -47,6 +48,7 @@ type (
 		Call     *Call
 		On, ByUs bool
 	}
+	CallWords  struct{ Call *Call } // Call.SafetyWords are known
 	CallEnded  struct{ Call *Call }
 	CallMissed struct{ Missed Missed }
 )
@@ -60,6 +62,7 @@ func (CallAnswered) hubEvent() {}
 func (CallMedia) hubEvent()    {}
 func (CallPath) hubEvent()     {}
 func (CallHeld) hubEvent()     {}
+func (CallWords) hubEvent()    {}
 func (CallEnded) hubEvent()    {}
 func (CallMissed) hubEvent()   {}
 
@@ -91,6 +94,7 @@ type Call struct {
 	end  Ended
 
 	heldByUs, heldByThem bool
+	words                []string
 }
 
 func (h *Hub) newCall(id CallID, peer Peer, name string, incoming bool, ov *overlay.Peer) *Call {
@@ -169,6 +173,14 @@ func (c *Call) Held() (byUs, byThem bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.heldByUs, c.heldByThem
+}
+
+// SafetyWords returns the words that both people should read to each other; nil
+// before they are known, a moment after the answer.
+func (c *Call) SafetyWords() []string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.Clone(c.words)
 }
 
 // held carries out what the machine says of one side's hold.
@@ -312,6 +324,13 @@ func (h *Hub) handle(now time.Time, e Event) {
 	case Held:
 		if c := h.calls[e.ID]; c != nil {
 			c.held(now, e)
+		}
+	case Words:
+		if c := h.calls[e.ID]; c != nil {
+			c.mu.Lock()
+			c.words = e.Words
+			c.mu.Unlock()
+			h.emit(CallWords{c})
 		}
 	case Replaced:
 		if c := h.calls[e.Old]; c != nil {

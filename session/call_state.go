@@ -115,7 +115,7 @@ func (c *call) withdraw() []byte {
 func (c *call) begin(now time.Time, k Keys) {
 	c.phase = phaseTalk
 	c.answered, c.lastMedia = now, now
-	c.talk.sendKey, c.talk.receiveKey = k.sendUpdate, k.receiveUpdate
+	c.talk.keys = k
 }
 
 // endedCall is what remains of a call for a while: a peer whose message crossed

@@ -43,6 +43,5 @@
 // Eight calls at a time, or as [Options] says; one call with the same Peer; five devices rung at once. A peer may send ten INVITEs in
 // a row, then one in three seconds.
 //
-// Not done yet: transfer, safety words (INVITE reserves them a hash),
-// changing keys in mid-call, video.
+// Not done yet: transfer, changing keys in mid-call, video.
 package session

@@ -123,9 +123,9 @@ func TestUpdateOfEndedCall(t *testing.T) {
 
 func TestUpdateForged(t *testing.T) {
 	a, b, id, ka, kb := connected(t)
-	good := appendUpdate(nil, id, &ka.Keys.sendUpdate, update{seq: 1, state: StateHeld})
+	good := appendUpdate(nil, id, &ka.Keys.sendUpdate, update{seq: 9, state: StateHeld})
 	for name, msg := range map[string][]byte{
-		"turned around": appendUpdate(nil, id, &kb.Keys.sendUpdate, update{seq: 1}),
+		"turned around": appendUpdate(nil, id, &kb.Keys.sendUpdate, update{seq: 9}),
 		"other call":    append(append([]byte{byte(typeUpdate)}, make([]byte, 16)...), good[17:]...),
 		"cut":           good[:len(good)-1],
 		"bit":           append(good[:len(good)-1:len(good)-1], good[len(good)-1]^1),

@@ -53,7 +53,7 @@ type invite struct {
 	name    string
 	secret  [32]byte
 	reach   identity.Secret // the caller's own; zero = not told
-	hash    [32]byte        // of H(nonce): reserved for the safety words
+	hash    [32]byte        // of the caller's nonce, which goes into the safety words
 	sealed  []byte
 }
 
@@ -63,6 +63,7 @@ type invitation struct {
 	offer  Offer
 	kem    hpke.PrivateKey
 	secret [32]byte
+	nonce  [32]byte // shown after the ANSWER
 	sealed []byte
 }
 
@@ -76,10 +77,8 @@ func newInvite(now time.Time, self *identity.Device, node identity.NodeID, name 
 	}
 	inv := invitation{id: id, offer: offer, kem: kem}
 	rand.Read(inv.secret[:])
-	// Nothing reveals the nonce yet, so it is not kept.
-	var nonce [32]byte
-	rand.Read(nonce[:])
-	nonceHash := sha256.Sum256(nonce[:])
+	rand.Read(inv.nonce[:])
+	nonceHash := sha256.Sum256(inv.nonce[:])
 	calleeID := callee.Identity
 
 	b := []byte{versionInvite}

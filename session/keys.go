@@ -26,6 +26,7 @@ const (
 	labelKEM    = "p2pos media v1"
 	labelSRTP   = "p2pos srtp v1"
 	labelUpdate = "p2pos update v1"
+	labelWords  = "p2pos words v1"
 )
 
 // Key is one direction's SRTP master key and salt (AEAD_AES_128_GCM, RFC 7714
@@ -44,10 +45,14 @@ func (k Key) GoString() string { return k.String() }
 // LogValue hides the key.
 func (k Key) LogValue() slog.Value { return slog.StringValue(k.String()) }
 
-// Keys are a call's media keys as seen from one side, and those of its UPDATEs.
+// Keys are a call's media keys as seen from one side, those of its UPDATEs, and
+// what both sides' safety words are made of.
 type Keys struct {
 	Send, Receive             Key
 	sendUpdate, receiveUpdate [32]byte
+
+	transcript [32]byte
+	nonce      [32]byte // the callee's
 }
 
 // String hides the keys.

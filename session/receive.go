@@ -133,6 +133,8 @@ func (m *Machine) receiveAnswer(now time.Time, p Peer, b []byte) error {
 	c.params = params
 	c.begin(now, keys)
 	m.emit(Answered{ID: id, Peer: p, Params: params, Keys: keys})
+	m.show(c, &keys)
+	m.tell(now, c)
 	return nil
 }
 

@@ -10,6 +10,7 @@ package session
 //	 2 seen(4)      sequence of the other side's latest UPDATE, 0 = none yet
 //	 3 wants(1)     1 = send an UPDATE back, 0 = this is only the answer to one
 //	 4 state(4)     bit 0 held
+//	 5 nonce(32)    the caller's, of which INVITE has the hash; the caller's UPDATEs alone
 //
 // sealed with the update key of the sender's direction (keys.go); type and call
 // ID are authenticated too. Each UPDATE has everything that its sender wants
@@ -49,6 +50,7 @@ type update struct {
 	seq, seen uint32
 	wants     bool
 	state     State
+	nonce     [32]byte // zero = none
 }
 
 func appendUpdate(b []byte, id CallID, key *[32]byte, u update) []byte {
@@ -66,7 +68,11 @@ func (u *update) append(b []byte) []byte {
 	b = wire.AppendField(b, 1, binary.BigEndian.AppendUint32(nil, u.seq))
 	b = wire.AppendField(b, 2, binary.BigEndian.AppendUint32(nil, u.seen))
 	b = wire.AppendField(b, 3, []byte{wants})
-	return wire.AppendField(b, 4, binary.BigEndian.AppendUint32(nil, uint32(u.state)))
+	b = wire.AppendField(b, 4, binary.BigEndian.AppendUint32(nil, uint32(u.state)))
+	if u.nonce != ([32]byte{}) {
+		b = wire.AppendField(b, 5, u.nonce[:])
+	}
+	return b
 }
 
 // splitUpdate reads the clear part of an UPDATE.
@@ -105,7 +111,9 @@ func parseUpdate(plain []byte) (u update, err error) {
 			u.wants = v[0] != 0
 		case tag == 4 && len(v) == 4:
 			u.state = State(binary.BigEndian.Uint32(v))
-		case tag <= 4:
+		case tag == 5 && fill(u.nonce[:], v):
+			return nil
+		case tag <= 5:
 			return wire.ErrField
 		default:
 			return nil
@@ -124,12 +132,13 @@ func parseUpdate(plain []byte) (u update, err error) {
 
 // talk is what the two sides of an answered call have told each other.
 type talk struct {
-	sendKey, receiveKey [32]byte
-	sent, received      uint32 // sequence of the latest UPDATE each way
-	news                uint32 // ours that has to be seen; 0 = has been
-	tries               int
-	again               time.Time // news is sent again; zero = not any more
-	ours, theirs        State
+	keys           Keys
+	sent, received uint32 // sequence of the latest UPDATE each way
+	news           uint32 // ours that has to be seen; 0 = has been
+	tries          int
+	again          time.Time // news is sent again; zero = not any more
+	ours, theirs   State
+	words          bool // they are known on this side
 }
 
 // tell has news for the other side.
@@ -143,7 +152,9 @@ func (m *Machine) tell(now time.Time, c *call) {
 func (m *Machine) say(now time.Time, c *call) {
 	k := &c.talk
 	k.sent++
-	m.send(c.peer, appendUpdate(nil, c.id, &k.sendKey, update{seq: k.sent, seen: k.received, wants: k.news != 0, state: k.ours}))
+	m.send(c.peer, appendUpdate(nil, c.id, &k.keys.sendUpdate, update{
+		seq: k.sent, seen: k.received, wants: k.news != 0, state: k.ours, nonce: c.invitation.nonce,
+	}))
 	k.again = time.Time{}
 	if k.news != 0 && k.tries < maxUpdates {
 		k.again = now.Add(updateAgain << k.tries)
@@ -165,12 +176,15 @@ func (m *Machine) receiveUpdate(now time.Time, p Peer, b []byte) error {
 		return fmt.Errorf("%w: update before the answer of %s", ErrNoCall, id.Short())
 	}
 	k := &c.talk
-	u, err := openUpdate(id, &k.receiveKey, sealed)
+	u, err := openUpdate(id, &k.keys.receiveUpdate, sealed)
 	if err != nil {
 		return err
 	}
 	if u.seq <= k.received {
 		return fmt.Errorf("%w: update %d of %s", ErrReplay, u.seq, id.Short())
+	}
+	if err := m.opened(c, u.nonce); err != nil {
+		return err
 	}
 	k.received = u.seq
 	if k.news != 0 && u.seen >= k.news {

@@ -13,8 +13,8 @@ import (
 )
 
 func TestGoldenUpdate(t *testing.T) {
-	u := update{seq: 3, seen: 2, wants: true, state: StateHeld}
-	const golden = "0100040000000302000400000002030001010400040000" + "0001"
+	u := update{seq: 3, seen: 2, wants: true, state: StateHeld, nonce: repeat32(7)}
+	const golden = "0100040000000302000400000002030001010400040000" + "0001050020" + "0707070707070707070707070707070707070707070707070707070707070707"
 	plain := u.append(nil)
 	if got := hex.EncodeToString(plain); got != golden {
 		t.Errorf("got  %s\nwant %s", got, golden)
@@ -27,6 +27,9 @@ func TestGoldenUpdate(t *testing.T) {
 		t.Errorf("later version: %+v, %v", got, err)
 	}
 	for i := range len(plain) {
+		if i == 25 {
+			continue // a whole one without a nonce
+		}
 		if _, err := parseUpdate(plain[:i]); !errors.Is(err, ErrMessage) {
 			t.Errorf("%d bytes: %v", i, err)
 		}

@@ -27,6 +27,7 @@ func help() []string {
 		"hangup           end the call, or stop calling",
 		"hold, resume     part from a call for a while, or take it up again",
 		"mute, unmute     let them hear silence, or you again",
+		"words            what both of you should read aloud, to know that nobody listens in",
 		"                 with several calls, add the number of the one that is meant",
 		"record FILE.ogg  keep what you hear from now on; record stop ends that",
 		"nat              what NAT is around you, as far as the neighbours can tell",
@@ -36,7 +37,7 @@ func help() []string {
 }
 
 // laterCommands are those of capabilities that are not there yet.
-const laterCommands = " dtmf transfer words add contacts verify block unblock msg read send accept decline " +
+const laterCommands = " dtmf transfer add contacts verify block unblock msg read send accept decline " +
 	"pause continue devices link revoke group history "
 
 // command obeys one line, or says why not.
@@ -78,6 +79,8 @@ func (p *phone) obey(ctx context.Context, verb, arg string, at time.Time) error 
 		return p.hangUp(arg)
 	case "hold", "resume":
 		return p.hold(arg, verb == "hold")
+	case "words":
+		return p.words(arg)
 	case "mute", "unmute":
 		return p.mute(arg, verb == "mute")
 	case "nat":

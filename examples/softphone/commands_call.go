@@ -101,3 +101,17 @@ func (p *phone) mute(number string, on bool) error {
 	p.emit(mutedEvent{l.Call, on})
 	return nil
 }
+
+// words prints what the two people should compare.
+func (p *phone) words(number string) error {
+	l, err := p.choose(number, "there is no call that was answered", (*line).talks, func(l *line) bool { return l.answered })
+	if err != nil {
+		return err
+	}
+	list := l.call.SafetyWords()
+	if list == nil {
+		return errors.New("not known yet; ask again in a moment")
+	}
+	p.emit(wordsEvent{Call: l.Call, Words: list})
+	return nil
+}

@@ -26,6 +26,7 @@ var contract = map[string]string{
 	"ended":     "call:s reason:s stage:s seconds:n",
 	"held":      "call:s by:s",
 	"resumed":   "call:s by:s",
+	"words":     "call:s words:l verified:b",
 	"missed":    "peer:s when:s name:s",
 	"status":    "links:n links_by_class:o relayed_calls:n relayed_flows:n records:n bytes_in:n bytes_out:n dropped:o goroutines:n heap_bytes:n",
 	"peers":     "peers:l",

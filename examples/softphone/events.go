@@ -253,6 +253,17 @@ func (e holdEvent) text() string {
 	return "they have taken you off hold"
 }
 
+type wordsEvent struct {
+	Call     string   `json:"call"`
+	Words    []string `json:"words"`
+	Verified bool     `json:"verified"` // they were compared with this contact before
+}
+
+func (wordsEvent) name() string { return "words" }
+func (e wordsEvent) text() string {
+	return "read to each other, and hang up if they differ: " + strings.Join(e.Words, " ")
+}
+
 // recordingEvent says where the sound of a call goes; file "" = nowhere.
 type recordingEvent struct {
 	Call string `json:"call"`

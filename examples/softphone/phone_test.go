@@ -213,6 +213,14 @@ func TestCall(t *testing.T) {
 	if e := a.wait("peers"); len(e["peers"].([]any)) != 1 {
 		t.Errorf("peers %v", e)
 	}
+	var words []string
+	for _, r := range []*rig{a, b} {
+		r.say("words")
+		words = append(words, fmt.Sprint(r.wait("words")["words"]))
+	}
+	if words[0] != words[1] || len(strings.Fields(words[0])) != 4 {
+		t.Errorf("safety words %q", words)
+	}
 	a.say("hold")
 	for who, r := range map[string]*rig{"me": a, "peer": b} {
 		if e := r.wait("held"); e["by"] != who {
@@ -436,8 +444,9 @@ func TestBadCommands(t *testing.T) {
 		{"record " + filepath.Join(t.TempDir(), "none", "x.ogg"), "record", "no such file"},
 		{"ticket once", "ticket", "not there yet"},
 		{"ticket please", "ticket", `takes no "please"`},
-		{"words", "words", "not there yet"},
+		{"words", "words", "no call"},
 		{"nat please", "nat", `takes no "please"`},
+		{"transfer " + b.id, "transfer", "not there yet"},
 		{"dance", "dance", "unknown command"},
 		{"quit now", "quit", "takes no"},
 		{long, "", "longer than"},
