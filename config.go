@@ -81,6 +81,12 @@ type Config struct {
 	// on hold included; others find it busy. 0 = 8, the most. 1 = busy in a
 	// call: no second one rings.
 	MaxCalls int
+	// StoreSize is how many bytes contacts, history and messages may take on the
+	// disk, about; 0 is 256 MiB. When they are reached the oldest history goes,
+	// never a message that waits for its receiver. A quarter of it comes on top
+	// for messages that are held for others. Nothing is written before there is
+	// something to keep. At least 1 MiB.
+	StoreSize int64
 	// Policy is asked before a call rings, and before anybody hears of it. An
 	// error refuses it: the caller hears "denied", the app nothing. nil lets
 	// everybody ring who holds a ticket. Each question has a goroutine of its
@@ -109,8 +115,12 @@ func (c *Config) dir() (string, error) {
 	return filepath.Join(base, "p2pos"), nil
 }
 
-// maxName bounds the display name (design/001-wire.md).
-const maxName = 64
+const (
+	// maxName bounds the display name (design/001-wire.md).
+	maxName = 64
+	// minStore holds a thousand contacts and a few thousand messages.
+	minStore = 1 << 20
+)
 
 // maxPortShare leaves a household enough ports to browse with.
 const maxPortShare = 0.5
@@ -121,6 +131,9 @@ func (c *Config) check() error {
 	}
 	if !(c.PortShare >= 0 && c.PortShare <= maxPortShare) { // NaN too
 		return fmt.Errorf("p2pos: PortShare %v is not between 0 and %v", c.PortShare, maxPortShare)
+	}
+	if c.StoreSize != 0 && c.StoreSize < minStore {
+		return fmt.Errorf("p2pos: StoreSize of %d bytes, at least %d are needed", c.StoreSize, minStore)
 	}
 	for _, s := range c.STUN {
 		if _, _, err := net.SplitHostPort(s); err != nil {

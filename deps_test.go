@@ -96,6 +96,7 @@ var purity = house.Purity{
 		"internal/sock/deadline.go": "read deadlines of the path socket",
 		"internal/sock/local.go":    "a local socket and its reader goroutine",
 		"internal/sock/socket.go":   "starts readers, default clock",
+		"internal/store/*.go":       "the database on disk: its file, its lock, logs",
 		"media/sound.go":            "reads the clock when a sound card asks",
 		"media/track.go":            "paces the application's reads",
 		"media/ogg/play.go":         "plays a file in real time",

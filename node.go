@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/p2pos/p2pos/identity"
+	"github.com/p2pos/p2pos/internal/store"
 	"github.com/p2pos/p2pos/nat"
 	"github.com/p2pos/p2pos/overlay"
 	"github.com/p2pos/p2pos/session"
@@ -27,6 +28,7 @@ type Node struct {
 	dev *identity.Device
 	hub *session.Hub
 	ov  *overlay.Overlay
+	db  *store.Store // touches no disk before it is used
 
 	ports   *portMapper   // nil = the router is left alone
 	near    *nearby       // nil = nobody is looked for on the LAN
@@ -57,6 +59,9 @@ type Node struct {
 	saved   []byte     // the state as it was written last
 	unsaved bool       // that was tried in vain since
 }
+
+// storeLabel is the purpose of the database's key.
+const storeLabel = "p2pos store v1"
 
 // maxKnown bounds the tickets remembered while the node runs.
 const maxKnown = 1024
@@ -97,6 +102,7 @@ func newNode(cfg Config, conns []net.PacketConn, open opener) (*Node, error) {
 	}
 	n := &Node{
 		cfg: cfg, dir: dir, log: cfg.Logger, dev: dev,
+		db:      store.New(store.Options{Dir: dir, Key: dev.Derive(storeLabel), Size: cfg.StoreSize, Logger: cfg.Logger}),
 		handles: make(map[*session.Call]*Call),
 		known:   make(map[identity.ID]overlay.Target),
 		first:   make(chan struct{}),
@@ -432,6 +438,7 @@ func (n *Node) Close() error {
 		n.ov.Close()
 		n.ports.wait()
 		n.wg.Wait()
+		n.db.Close()
 		n.events.close()
 		n.calls.close()
 	})
