@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/p2pos/p2pos/identity"
 	"github.com/p2pos/p2pos/overlay"
 )
 
@@ -54,6 +55,10 @@ func TestMail(t *testing.T) {
 			}
 			t.Logf("%d bytes kept after %v", size, time.Since(start))
 		}
+		if err := a.ov.PublishPrekeys(t.Context(), blobOf(overlay.MaxBundle, 3)); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(2 * time.Second)
 		a.Close()
 		time.Sleep(10 * time.Second)
 		for i := range 3 {
@@ -77,6 +82,15 @@ func TestMail(t *testing.T) {
 		t.Logf("%d blobs %v after joining, %d queues left", len(got), time.Since(joined), left)
 		if len(got) != len(want) || left > 0 || time.Since(joined) > 5*time.Second {
 			t.Errorf("%d blobs, %d queues left, after %v", len(got), left, time.Since(joined))
+		}
+		start := time.Now()
+		keys, err := b.ov.FetchPrekeys(t.Context(), a.ID(), a.dev.Reach())
+		if err != nil || len(keys) != 1 || len(keys[0].Bundle) != overlay.MaxBundle || keys[0].Device.Identity != a.ID() {
+			t.Errorf("%d prekeys of somebody who is away, %v", len(keys), err)
+		}
+		t.Logf("prekeys after %v", time.Since(start))
+		if keys, err = b.ov.FetchPrekeys(t.Context(), a.ID(), identity.Secret{1}); err != nil || len(keys) > 0 {
+			t.Errorf("%d prekeys without the ticket, %v", len(keys), err)
 		}
 		var ids []overlay.MailID
 		for _, m := range got {

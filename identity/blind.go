@@ -29,10 +29,12 @@ import (
 // signed under two faces would have one nonce for two keys, and who knows both
 // factors could compute a.
 const (
-	blindRecord      = "p2pos blind record v1"       // an identity's key, by reach secret
-	blindInbox       = "p2pos blind inbox v1"        // an identity's key, without a secret
-	blindSubkey      = "p2pos blind subkey v1"       // a device's key, by reach secret
-	blindInboxSubkey = "p2pos blind inbox subkey v1" // a device's key, without a secret
+	blindRecord      = "p2pos blind record v1"         // an identity's key, by reach secret
+	blindInbox       = "p2pos blind inbox v1"          // an identity's key, without a secret
+	blindSubkey      = "p2pos blind subkey v1"         // a device's key, by reach secret
+	blindInboxSubkey = "p2pos blind inbox subkey v1"   // a device's key, without a secret
+	blindPrekeys     = "p2pos blind prekeys v1"        // an identity's key, by reach secret, in a period
+	blindPrekeysSub  = "p2pos blind prekeys subkey v1" // a device's key, likewise
 	blindNonce       = "p2pos blind nonce v1"
 )
 

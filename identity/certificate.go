@@ -74,7 +74,7 @@ func ParseCertificate(b []byte, now time.Time) (Certificate, error) {
 	if err != nil {
 		return Certificate{}, err
 	}
-	if err := c.check(now); err != nil {
+	if err := c.Check(now); err != nil {
 		return Certificate{}, err
 	}
 	return c, nil
@@ -136,8 +136,8 @@ func parseCertificate(b []byte) (Certificate, error) {
 	return c, nil
 }
 
-// check returns ErrExpired when c does not hold at now.
-func (c Certificate) check(now time.Time) error {
+// Check returns ErrExpired when c does not hold at now.
+func (c Certificate) Check(now time.Time) error {
 	const form = "2006-01-02 15:04 MST"
 	if now.Before(c.NotBefore.Add(-certSkew)) {
 		return fmt.Errorf("%w: not before %s", ErrExpired, c.NotBefore.Format(form))

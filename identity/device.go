@@ -76,7 +76,7 @@ func (d *Device) certify(now time.Time, name string) error {
 // empty name keeps the one that it has.
 func (d *Device) stale(now time.Time, name string) bool {
 	return d.identity != nil &&
-		(d.cert.NotAfter.Sub(now) < renewBefore || d.cert.check(now) != nil ||
+		(d.cert.NotAfter.Sub(now) < renewBefore || d.cert.Check(now) != nil ||
 			name != "" && cleanName(name) != d.cert.Name)
 }
 

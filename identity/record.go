@@ -43,9 +43,9 @@ const (
 	subkeyContext  = "p2pos subkey v1"
 	recordCertAt   = 78
 	recordSealedAt = 142
-	recordSigAt    = 942
+	recordSigSize  = 64
 
-	// RecordSize is the length of every record.
+	// RecordSize is the length of every record but prekeys.
 	RecordSize = 1006
 
 	// MaxSlots is how many devices of one identity have records: enough for a
@@ -100,6 +100,7 @@ func facePlace(face [32]byte) [32]byte {
 // RecordInfo is what a holder learns from a record.
 type RecordInfo struct {
 	Key      [32]byte // its place
+	Prekeys  bool     // an object of prekeys, whose epoch is a period of 14 days
 	Slot     uint8
 	Epoch    uint64
 	Sequence uint64            // as holders see it: the newest of a slot counts
@@ -111,22 +112,34 @@ type RecordInfo struct {
 // a holder can refuse it before it costs two signatures. Its error is
 // ErrRecord.
 func PeekRecord(b []byte) (RecordInfo, error) {
-	if len(b) != RecordSize {
+	if len(b) != RecordSize && len(b) != PrekeysSize {
 		return RecordInfo{}, fmt.Errorf("%w: %d bytes", ErrRecord, len(b))
 	}
 	r := wire.NewReader(b)
 	if v := r.U8(); v != recordVersion {
 		return RecordInfo{}, fmt.Errorf("%w: version %d, this program knows version %d", ErrRecord, v, recordVersion)
 	}
-	info := RecordInfo{Slot: r.U8(), Epoch: uint64(r.U32()), Sequence: r.U64()}
+	info := RecordInfo{Slot: r.U8(), Epoch: uint64(r.U32()), Sequence: r.U64(), Prekeys: len(b) == PrekeysSize}
 	info.Key = facePlace([32]byte(r.Bytes(32)))
 	info.Subkey = ed25519.PublicKey(r.Bytes(32))
-	info.Expires = EpochEnd(info.Epoch + 1)
+	info.Expires = EpochEnd((info.Epoch+2)*info.hours() - 1)
 	if info.Slot >= MaxSlots || info.Epoch > maxEpoch || info.Sequence >= 2*MaxSequence {
 		return RecordInfo{}, fmt.Errorf("%w: slot %d, epoch %d, sequence %d", ErrRecord, info.Slot, info.Epoch, info.Sequence)
 	}
 	return info, nil
 }
+
+// hours returns the length of the record's epoch.
+func (i RecordInfo) hours() uint64 {
+	if i.Prekeys {
+		return periodHours
+	}
+	return 1
+}
+
+// EpochAt returns the number of the epoch that t lies in, for a record of this
+// kind.
+func (i RecordInfo) EpochAt(t time.Time) uint64 { return Hour(t) / i.hours() }
 
 // CheckRecord verifies a record without any secret: the blinded key certified
 // the subkey for slot and epoch, and the subkey signed the rest. Whether the
@@ -139,7 +152,7 @@ func CheckRecord(b []byte) (RecordInfo, error) {
 	if !Verify(b[14:46], subkeyContext, subkeyMessage(info.Slot, info.Epoch, b[14:46], info.Subkey), b[recordCertAt:recordSealedAt]) {
 		return RecordInfo{}, fmt.Errorf("%w: subkey certificate", ErrRecord)
 	}
-	if !Verify(info.Subkey, recordContext, b[:recordSigAt], b[recordSigAt:]) {
+	if n := len(b) - recordSigSize; !Verify(info.Subkey, recordContext, b[:n], b[n:]) {
 		return RecordInfo{}, fmt.Errorf("%w: signature", ErrRecord)
 	}
 	return info, nil
@@ -214,11 +227,24 @@ func OpenRecord(b []byte, id ID, reach Secret, now time.Time) (Record, error) {
 	return r, nil
 }
 
-// recordKind holds what tells reach records from inboxes.
-type recordKind struct{ face, subkey, body string }
+// recordKind holds what tells reach records, inboxes and prekeys apart.
+type recordKind struct {
+	face, subkey, body string
+	size               int
+	grants             GrantKind
+}
 
-func reachKind() recordKind { return recordKind{blindRecord, blindSubkey, "p2pos record body v1"} }
-func inboxKind() recordKind { return recordKind{blindInbox, blindInboxSubkey, "p2pos inbox body v1"} }
+func reachKind() recordKind {
+	return recordKind{blindRecord, blindSubkey, "p2pos record body v1", RecordSize, GrantReach}
+}
+
+func inboxKind() recordKind {
+	return recordKind{blindInbox, blindInboxSubkey, "p2pos inbox body v1", RecordSize, GrantInbox}
+}
+
+// plain is how long a body is before sealing: nonce and tag of SealSecret are 40
+// bytes.
+func (k recordKind) plain() int { return k.size - recordSealedAt - recordSigSize - 40 }
 
 // make builds a record around a body's fields.
 func (k recordKind) make(d *Device, p RecordPlan, fields []byte) ([]byte, error) {
@@ -229,7 +255,7 @@ func (k recordKind) make(d *Device, p RecordPlan, fields []byte) ([]byte, error)
 	if err != nil {
 		return nil, err
 	}
-	plain, err := padBody(fields)
+	plain, err := padBody(fields, k.plain())
 	if err != nil {
 		return nil, err
 	}
@@ -237,7 +263,7 @@ func (k recordKind) make(d *Device, p RecordPlan, fields []byte) ([]byte, error)
 	subkey := blindPrivate(d.key, blindFactor(k.subkey, device, p.Reach, p.Epoch))
 	key, offset := k.bodyKey(d.id, p.Reach, p.Epoch, p.Slot)
 
-	b := make([]byte, 0, RecordSize)
+	b := make([]byte, 0, k.size)
 	b = append(b, recordVersion, p.Slot)
 	b = binary.BigEndian.AppendUint32(b, uint32(p.Epoch))
 	b = binary.BigEndian.AppendUint64(b, p.Sequence+offset)
@@ -255,7 +281,7 @@ func (k recordKind) grant(d *Device, p RecordPlan) (face [32]byte, sig []byte, e
 		subkey := blindPrivate(d.key, blindFactor(k.subkey, device, p.Reach, p.Epoch)).pub
 		return id.pub, id.sign(subkeyContext, subkeyMessage(p.Slot, p.Epoch, id.pub[:], subkey[:])), nil
 	}
-	sig = p.Grants.find(k == inboxKind(), device, p.Slot, p.Epoch)
+	sig = p.Grants.find(k.grants, device, p.Slot, p.Epoch)
 	if sig == nil {
 		return face, nil, fmt.Errorf("identity: record: no grant for slot %d in epoch %d", p.Slot, p.Epoch)
 	}
@@ -268,7 +294,7 @@ func (k recordKind) open(b []byte, id ID, reach Secret, now time.Time) (Record, 
 	if err != nil {
 		return Record{}, nil, err
 	}
-	if e := Hour(now); info.Epoch > e+epochSkew || info.Epoch+epochSkew < e {
+	if e := info.EpochAt(now); info.Epoch > e+epochSkew || info.Epoch+epochSkew < e || len(b) != k.size {
 		return Record{}, nil, fmt.Errorf("%w: epoch %d, it is %d", ErrRecord, info.Epoch, e)
 	}
 	face, err := blindPublic(id.Key(), blindFactor(k.face, id.Key(), reach, info.Epoch))
@@ -279,7 +305,7 @@ func (k recordKind) open(b []byte, id ID, reach Secret, now time.Time) (Record, 
 	if info.Sequence < offset || info.Sequence-offset >= MaxSequence {
 		return Record{}, nil, fmt.Errorf("%w: sequence", ErrRecord)
 	}
-	plain, err := OpenSecret(key, b[:recordSealedAt], b[recordSealedAt:recordSigAt])
+	plain, err := OpenSecret(key, b[:recordSealedAt], b[recordSealedAt:k.size-recordSigSize])
 	if err != nil {
 		return Record{}, nil, fmt.Errorf("%w: %w", ErrRecord, err)
 	}

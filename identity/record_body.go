@@ -25,11 +25,6 @@ import (
 //	7 X25519 key of the inbox (32; inboxes have this field alone)
 //
 // The longest needs 531 bytes with a certificate of 224: all lists in IPv6.
-const (
-	recordSealed = recordSigAt - recordSealedAt
-	recordPlain  = recordSealed - 40 // nonce and tag of SealSecret
-)
-
 // How many of each a record tells: three introducers so that one is still
 // there after a while, addresses for the issuer's few kinds (LAN, public, IPv6,
 // mapped port), and TCP for callers whose network blocks UDP.
@@ -180,13 +175,14 @@ func field(fields []byte, want uint8) (found []byte, err error) {
 	return found, err
 }
 
-// padBody makes a body of fields, so that its length tells nothing.
-func padBody(fields []byte) ([]byte, error) {
-	if len(fields) > recordPlain-2 {
+// padBody makes a body of size bytes of fields, so that its length tells
+// nothing.
+func padBody(fields []byte, size int) ([]byte, error) {
+	if len(fields) > size-2 {
 		return nil, fmt.Errorf("identity: record: body of %d bytes", len(fields))
 	}
-	b := make([]byte, 0, recordPlain)
-	return wire.AppendVec16(b, fields)[:recordPlain], nil
+	b := make([]byte, 0, size)
+	return wire.AppendVec16(b, fields)[:size], nil
 }
 
 // unpadBody undoes padBody. The padding must be zeros, so that a body has one

@@ -7,6 +7,8 @@ import (
 	"errors"
 	"reflect"
 	"testing"
+
+	"github.com/p2pos/p2pos/internal/wire"
 )
 
 // FuzzOpenRecord feeds records from outside, and bodies from a ticket holder
@@ -52,16 +54,42 @@ func FuzzOpenRecord(f *testing.F) {
 			}
 		}
 		if plain, err := unpadBody(b); err == nil {
-			if again, err := padBody(plain); err == nil && len(b) == recordPlain && !bytes.Equal(again, b) {
+			if again, err := padBody(plain, recordPlain); err == nil && len(b) == recordPlain && !bytes.Equal(again, b) {
 				t.Fatalf("%x has two forms", b)
 			}
 		}
 	})
 }
 
+// FuzzPrekeys seals what it is given as the body of prekeys, since nothing else
+// gets past the signatures.
+func FuzzPrekeys(f *testing.F) {
+	d := testDevice(f, now, "desk")
+	p := RecordPlan{Reach: Secret{1}, Epoch: PrekeyPeriod(now)}
+	f.Add(wire.AppendField(wire.AppendField(nil, 1, d.cert.raw), 8, []byte("bundle")))
+	f.Add(wire.AppendField(nil, 8, make([]byte, MaxBundle+1)))
+	f.Fuzz(func(t *testing.T, fields []byte) {
+		PeekRecord(fields)
+		b, err := prekeysKind().make(d, p, fields)
+		if err != nil {
+			return
+		}
+		k, err := OpenPrekeys(b, d.ID(), p.Reach, now)
+		if err != nil {
+			if !errors.Is(err, ErrRecord) {
+				t.Fatal(err)
+			}
+			return
+		}
+		if len(k.Bundle) > MaxBundle || k.Device.Identity != d.ID() {
+			t.Fatalf("%+v", k)
+		}
+	})
+}
+
 func FuzzParseGrants(f *testing.F) {
 	d := testDevice(f, now, "")
-	g, err := d.Grant(Secret{1}, linkedDevice(f, d).cert.Device, 1, 5, 2)
+	g, err := d.Grant(GrantReach, Secret{1}, linkedDevice(f, d).cert.Device, 1, 5, 2)
 	if err != nil {
 		f.Fatal(err)
 	}

@@ -13,7 +13,7 @@ import (
 
 // Grants, 48 + 64·n bytes:
 //
-//	version(1)=1 || kind(1): 0 reach record, 1 inbox || slot(1) || reserved(1)=0 || first epoch(4)
+//	version(1)=1 || kind(1): 0 reach record, 1 inbox, 2 prekeys || slot(1) || reserved(1)=0 || first epoch(4)
 //	|| device key(32) || first 8 bytes of the place in the first epoch || n × subkey certificate(64)
 //
 // The place tells which reach secret the grants are for without telling it.
@@ -27,6 +27,20 @@ const (
 	MaxGrants = 90*24 + 2
 )
 
+// GrantKind says what grants are for.
+type GrantKind uint8
+
+// The kinds. Epochs of the first two are hours, of prekeys periods.
+const (
+	GrantReach GrantKind = iota
+	GrantInbox
+	GrantPrekeys
+)
+
+func (g GrantKind) kind() recordKind {
+	return [...]recordKind{reachKind(), inboxKind(), prekeysKind()}[g]
+}
+
 // Grants are subkey certificates that a device with the identity key made
 // ahead for one without: with them it publishes records for one reach secret
 // (or the inbox) in its slot, for as many epochs as they cover. They are 64
@@ -34,7 +48,7 @@ const (
 // was granted, so a person who fears that grants a few days at a time, or takes
 // a new reach secret.
 type Grants struct {
-	Inbox  bool
+	Kind   GrantKind
 	Slot   uint8
 	First  uint64 // the first epoch
 	Device ed25519.PublicKey
@@ -52,21 +66,22 @@ func (g *Grants) Len() int {
 }
 
 // Grant certifies another device's subkeys for n epochs from first on, at most
-// MaxGrants. A zero Secret grants the inbox. The subkeys are computed from the
-// device's public key, so nothing has to be asked of the device. It costs 100
-// µs an epoch and fails on a device without the identity key.
-func (d *Device) Grant(reach Secret, device ed25519.PublicKey, slot uint8, first uint64, n int) (*Grants, error) {
+// MaxGrants. The inbox has no secret, which is zero then. The subkeys are
+// computed from the device's public key, so nothing has to be asked of the
+// device. It costs 100 µs an epoch and fails on a device without the identity
+// key.
+func (d *Device) Grant(kind GrantKind, reach Secret, device ed25519.PublicKey, slot uint8, first uint64, n int) (*Grants, error) {
 	if d.identity == nil {
 		return nil, fmt.Errorf("identity: grant: this device does not hold the identity key")
+	}
+	if kind > GrantPrekeys || (kind == GrantInbox) != (reach == Secret{}) {
+		return nil, fmt.Errorf("identity: grant: kind %d with or without a secret", kind)
 	}
 	if n < 1 || n > MaxGrants || slot >= MaxSlots || first > maxEpoch-MaxGrants {
 		return nil, fmt.Errorf("identity: grant: %d epochs from %d, slot %d, out of range", n, first, slot)
 	}
-	k := reachKind()
-	g := &Grants{Slot: slot, First: first, Device: bytes.Clone(device)}
-	if reach == (Secret{}) {
-		k, g.Inbox = inboxKind(), true
-	}
+	k := kind.kind()
+	g := &Grants{Kind: kind, Slot: slot, First: first, Device: bytes.Clone(device)}
 	for epoch := first; epoch < first+uint64(n); epoch++ {
 		subkey, err := blindPublic(device, blindFactor(k.subkey, device, reach, epoch))
 		if err != nil {
@@ -85,13 +100,10 @@ func (d *Device) Grant(reach Secret, device ed25519.PublicKey, slot uint8, first
 // for the inbox) and the first of them is genuine. The rest is not checked: a
 // record made with a false one is refused by everybody.
 func (g *Grants) Fits(id ID, reach Secret) bool {
-	if g.Len() == 0 || g.Inbox != (reach == Secret{}) {
+	if g.Len() == 0 || (g.Kind == GrantInbox) != (reach == Secret{}) {
 		return false
 	}
-	k := reachKind()
-	if g.Inbox {
-		k = inboxKind()
-	}
+	k := g.Kind.kind()
 	face := faceOf(k.face, id, reach, g.First)
 	subkey, err := blindPublic(g.Device, blindFactor(k.subkey, g.Device, reach, g.First))
 	return err == nil && g.place == placeTag(face) &&
@@ -105,8 +117,8 @@ func (g *Grants) Covers(epoch uint64) bool {
 
 // find returns the certificate for device, slot and epoch, nil when there is
 // none.
-func (g *Grants) find(inbox bool, device ed25519.PublicKey, slot uint8, epoch uint64) []byte {
-	if !g.Covers(epoch) || g.Inbox != inbox || g.Slot != slot || !g.Device.Equal(device) {
+func (g *Grants) find(kind GrantKind, device ed25519.PublicKey, slot uint8, epoch uint64) []byte {
+	if !g.Covers(epoch) || g.Kind != kind || g.Slot != slot || !g.Device.Equal(device) {
 		return nil
 	}
 	i := int(epoch-g.First) * ed25519.SignatureSize
@@ -117,7 +129,7 @@ func (g *Grants) find(inbox bool, device ed25519.PublicKey, slot uint8, epoch ui
 // secret, but they tell which records the identity makes.
 func (g *Grants) Bytes() []byte {
 	b := make([]byte, 0, grantHead+len(g.sigs))
-	b = append(b, grantVersion, boolByte(g.Inbox), g.Slot, 0)
+	b = append(b, grantVersion, byte(g.Kind), g.Slot, 0)
 	b = binary.BigEndian.AppendUint32(b, uint32(g.First))
 	b = append(append(b, g.Device...), g.place[:]...)
 	return append(b, g.sigs...)
@@ -132,8 +144,8 @@ func ParseGrants(b []byte) (*Grants, error) {
 	}
 	r := wire.NewReader(b)
 	version, kind, slot, reserved := r.U8(), r.U8(), r.U8(), r.U8()
-	g := &Grants{Inbox: kind == 1, Slot: slot, First: uint64(r.U32())}
-	if version != grantVersion || kind > 1 || slot >= MaxSlots || reserved != 0 || g.First > maxEpoch-MaxGrants {
+	g := &Grants{Kind: GrantKind(kind), Slot: slot, First: uint64(r.U32())}
+	if version != grantVersion || g.Kind > GrantPrekeys || slot >= MaxSlots || reserved != 0 || g.First > maxEpoch-MaxGrants {
 		return nil, fmt.Errorf("%w: grants", ErrRecord)
 	}
 	g.Device = bytes.Clone(r.Bytes(ed25519.PublicKeySize))
@@ -145,11 +157,4 @@ func ParseGrants(b []byte) (*Grants, error) {
 func placeTag(face [32]byte) [8]byte {
 	p := facePlace(face)
 	return [8]byte(p[:])
-}
-
-func boolByte(b bool) byte {
-	if b {
-		return 1
-	}
-	return 0
 }

@@ -37,7 +37,7 @@ func TestGrants(t *testing.T) {
 	p := testPlan()
 	p.Slot = 1
 	pub := l.key.Public().(ed25519.PublicKey)
-	g, err := d.Grant(p.Reach, pub, 1, p.Epoch-1, 4)
+	g, err := d.Grant(GrantReach, p.Reach, pub, 1, p.Epoch-1, 4)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -93,14 +93,14 @@ func TestGrants(t *testing.T) {
 		first uint64
 		n     int
 	}{{MaxSlots, 1, 1}, {0, 1, 0}, {0, 1, MaxGrants + 1}, {0, maxEpoch, 1}} {
-		if _, err := d.Grant(p.Reach, pub, bad.slot, bad.first, bad.n); err == nil {
+		if _, err := d.Grant(GrantReach, p.Reach, pub, bad.slot, bad.first, bad.n); err == nil {
 			t.Errorf("granted %+v", bad)
 		}
 	}
-	if _, err := l.Grant(p.Reach, pub, 0, 1, 1); err == nil {
+	if _, err := l.Grant(GrantReach, p.Reach, pub, 0, 1, 1); err == nil {
 		t.Error("granted without the identity key")
 	}
-	if _, err := d.Grant(p.Reach, make([]byte, 32), 0, 1, 1); err == nil {
+	if _, err := d.Grant(GrantReach, p.Reach, make([]byte, 32), 0, 1, 1); err == nil {
 		t.Error("granted to no key")
 	}
 	if size := len((&Grants{Device: pub, sigs: make([]byte, 64*MaxGrants)}).Bytes()); size > 139_000 {
@@ -131,8 +131,8 @@ func TestInbox(t *testing.T) {
 		t.Error(err)
 	}
 	l := linkedDevice(t, d)
-	g, err := d.Grant(Secret{}, l.key.Public().(ed25519.PublicKey), 1, e, 1)
-	if err != nil || !g.Inbox || !g.Fits(d.ID(), Secret{}) {
+	g, err := d.Grant(GrantInbox, Secret{}, l.key.Public().(ed25519.PublicKey), 1, e, 1)
+	if err != nil || g.Kind != GrantInbox || !g.Fits(d.ID(), Secret{}) {
 		t.Fatalf("%+v, %v", g, err)
 	}
 	b, err = MakeInbox(l, 1, e, 9, g)
@@ -299,7 +299,7 @@ func BenchmarkKnockWork(b *testing.B) {
 func BenchmarkGrant(b *testing.B) {
 	d := testDevice(b, now, "")
 	for b.Loop() {
-		if _, err := d.Grant(Secret{1}, d.key.Public().(ed25519.PublicKey), 0, 1, 1); err != nil {
+		if _, err := d.Grant(GrantReach, Secret{1}, d.key.Public().(ed25519.PublicKey), 0, 1, 1); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -186,7 +186,7 @@ func TestRecordForged(t *testing.T) {
 		// Knows the secret, so the key of the body, but no signing key.
 		bad := bytes.Clone(b)
 		key, _ := reachKind().bodyKey(d.ID(), p.Reach, p.Epoch, p.Slot)
-		plain, err := padBody(nil)
+		plain, err := padBody(nil, recordPlain)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -239,7 +239,7 @@ func TestRecordForged(t *testing.T) {
 }
 
 func TestRecordBodyForm(t *testing.T) {
-	b, err := padBody([]byte("abc"))
+	b, err := padBody([]byte("abc"), recordPlain)
 	if err != nil || len(b) != recordPlain {
 		t.Fatalf("%d bytes, %v", len(b), err)
 	}
@@ -250,7 +250,7 @@ func TestRecordBodyForm(t *testing.T) {
 	if _, err := unpadBody(b); err == nil {
 		t.Error("padding with something in it")
 	}
-	if _, err := padBody(make([]byte, recordPlain-1)); err == nil {
+	if _, err := padBody(make([]byte, recordPlain-1), recordPlain); err == nil {
 		t.Error("a body that does not fit")
 	}
 }

@@ -120,7 +120,7 @@ func (k disk) load(b []byte, exposed bool, now time.Time, name string, passphras
 		}
 	} else if d.identity == nil {
 		// Only a device that holds the identity can renew it.
-		if err := d.cert.check(now); err != nil {
+		if err := d.cert.Check(now); err != nil {
 			d.warnings = append(d.warnings, err)
 		}
 	}

@@ -226,7 +226,7 @@ func TestOpenPermission(t *testing.T) {
 	}
 	defer os.Chmod(k.dir, 0o700)
 	d, err := k.open(now.Add(certLife), "", nil)
-	if err != nil || len(d.Warnings()) != 1 || d.Certificate().check(now.Add(certLife)) != nil {
+	if err != nil || len(d.Warnings()) != 1 || d.Certificate().Check(now.Add(certLife)) != nil {
 		t.Errorf("directory that can't be written: %v, %v", d, err)
 	}
 }

@@ -79,7 +79,7 @@ func TestRenewAfterChange(t *testing.T) {
 		t.Fatal(err)
 	}
 	d, err := k.load(seen, false, now.Add(certLife), "", nil)
-	if err != nil || len(d.Warnings()) != 1 || d.Certificate().check(now.Add(certLife)) != nil {
+	if err != nil || len(d.Warnings()) != 1 || d.Certificate().Check(now.Add(certLife)) != nil {
 		t.Errorf("%v, %v", d.Warnings(), err)
 	}
 	if _, err := k.open(now, "", nil); !errors.Is(err, ErrPassphrase) {

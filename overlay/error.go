@@ -31,6 +31,7 @@ var (
 	// ErrMailClock reports that this clock is over an hour off.
 	ErrMailClock = mailbox.ErrClock
 
+	errNoDevice  = errors.New("overlay: a node without a device publishes nothing")
 	errNoSockets = errors.New("overlay: no way to open sockets")
 )
 

@@ -5,6 +5,7 @@ package overlay
 import (
 	"cmp"
 	"context"
+	"net"
 	"net/netip"
 	"slices"
 	"sync"
@@ -91,11 +92,72 @@ func (o *Overlay) Locate(ctx context.Context, id identity.ID, secret identity.Se
 	return l.found
 }
 
+// Prekeys is what a device published for those who want to write to it while it
+// is away. The certificate may have expired since: Certificate.Check tells.
+type Prekeys struct {
+	Device identity.Certificate
+	Bundle []byte
+}
+
+// MaxBundle is how long the bundle of prekeys may be.
+const MaxBundle = identity.MaxBundle
+
+// PublishPrekeys has a bundle published for as long as this node runs, under
+// every secret by which it can be found; it is found for at least 14 days after
+// that. A new one replaces the last, nil ends it. It does not wait for the
+// network. Errors: of a bundle longer than MaxBundle, of a node without a
+// device, ctx's, net.ErrClosed.
+func (o *Overlay) PublishPrekeys(ctx context.Context, bundle []byte) (err error) {
+	e := o.loop.Do(ctx, func(now time.Time) {
+		if p := o.core.records.publisher; p == nil {
+			err = errNoDevice
+		} else {
+			err = p.SetPrekeys(now, bundle)
+		}
+	})
+	if e != nil {
+		return e
+	}
+	return err
+}
+
+// FetchPrekeys returns the prekeys of a person's devices, the newest of each. It
+// takes a round trip where somebody holds them, else up to 8 s. None is no
+// error. Errors: ErrCongested, ctx's, net.ErrClosed.
+func (o *Overlay) FetchPrekeys(ctx context.Context, id identity.ID, secret identity.Secret) (list []Prekeys, err error) {
+	l := &lookup{prekeys: make(chan identity.Prekeys, 2*maxFound)}
+	e := o.loop.Do(ctx, func(now time.Time) {
+		if len(o.core.records.lookups) >= maxLookups {
+			err = ErrCongested
+		} else if l.m, err = directory.NewPrekeysLookup(now, id, secret); err == nil {
+			o.core.records.lookups = append(o.core.records.lookups, l)
+		}
+	})
+	if err = cmp.Or(e, err); err != nil {
+		return nil, err
+	}
+	for {
+		select {
+		case p, ok := <-l.prekeys:
+			if !ok {
+				return list, nil
+			}
+			list = slices.DeleteFunc(list, func(o Prekeys) bool { return o.Device.DeviceID() == p.Device.DeviceID() })
+			list = append(list, Prekeys{p.Device, p.Bundle})
+		case <-ctx.Done():
+			o.loop.Do(o.ctx, func(time.Time) { o.core.abandon(l) })
+			return list, ctx.Err()
+		case <-o.ctx.Done():
+			return list, net.ErrClosed
+		}
+	}
+}
+
 // abandon ends a lookup whose asker has gone.
 func (c *core) abandon(l *lookup) {
 	if i := slices.Index(c.records.lookups, l); i >= 0 {
 		c.records.lookups = slices.Delete(c.records.lookups, i, i+1)
-		close(l.found)
+		l.close()
 	}
 }
 

@@ -48,8 +48,18 @@ func (owner) Undelivered(time.Time, uint32) {}
 
 // lookup is one search for a person's devices.
 type lookup struct {
-	m     *directory.Lookup
-	found chan Place
+	m       *directory.Lookup
+	found   chan Place            // nil when prekeys are looked for
+	prekeys chan identity.Prekeys // else nil
+}
+
+func (l *lookup) close() {
+	if l.found != nil {
+		close(l.found)
+	}
+	if l.prekeys != nil {
+		close(l.prekeys)
+	}
 }
 
 // Place is where a device is, by its own signed word.
@@ -239,9 +249,14 @@ func (c *core) drainLookup(now time.Time, l *lookup) bool {
 			case l.found <- p:
 			default: // more devices and moves than one person has
 			}
+		case directory.FoundPrekeys:
+			select {
+			case l.prekeys <- e.Prekeys:
+			default:
+			}
 		case directory.Done:
 			c.o.log.Debug("lookup ended", "devices", e.Devices, "answers", e.Answers, "withdrawn", e.Withdrawn)
-			close(l.found)
+			l.close()
 			return true
 		}
 	}

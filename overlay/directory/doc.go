@@ -11,8 +11,8 @@
 //   - [Store] is the holder's: it keeps what others publish near this node,
 //     hands it on to the nodes nearest to each key, and answers questions.
 //   - [Lookup] is the reader's: it asks for the records of an ID and a reach
-//     secret (or for the inbox of a bare ID), verifies what comes and tells
-//     each device as soon as it is found.
+//     secret (or for its prekeys, or for the inbox of a bare ID), verifies what
+//     comes and tells each device as soon as it is found.
 //   - [Collector] is the owner's again: it fetches the knocks that strangers
 //     left in this device's inbox.
 //   - [Replicas] chooses the nodes that hold a key.
@@ -46,5 +46,5 @@
 //
 // # Not done yet
 //
-// Prekeys (4 KiB objects) and hiding the number of devices under a key.
+// Hiding the number of devices under a key.
 package directory

@@ -66,6 +66,9 @@ type Found struct{ Record identity.Record }
 // FoundInbox tells of an inbox of the bare ID.
 type FoundInbox struct{ Inbox identity.Inbox }
 
+// FoundPrekeys tells of a device's prekeys.
+type FoundPrekeys struct{ Prekeys identity.Prekeys }
+
 // Gone tells that the device of a slot has withdrawn since what was Found.
 type Gone struct{ Slot uint8 }
 
@@ -76,17 +79,18 @@ type Done struct {
 	Withdrawn bool // a device said that it is gone, and none is there
 }
 
-func (Ask) event()        {}
-func (Found) event()      {}
-func (FoundInbox) event() {}
-func (Gone) event()       {}
-func (Done) event()       {}
+func (Ask) event()          {}
+func (Found) event()        {}
+func (FoundInbox) event()   {}
+func (FoundPrekeys) event() {}
+func (Gone) event()         {}
+func (Done) event()         {}
 
 // Lookup looks for the devices of one ID.
 type Lookup struct {
 	id     identity.ID
 	secret identity.Secret
-	inbox  bool
+	kind   identity.GrantKind
 
 	end     time.Time
 	asks    []*ask
@@ -130,25 +134,42 @@ func NewLookup(now time.Time, id identity.ID, secret identity.Secret) (*Lookup, 
 	if secret == (identity.Secret{}) {
 		return nil, errors.New("directory: lookup without a reach secret")
 	}
-	return newLookup(now, id, secret, false)
+	return newLookup(now, id, secret, identity.GrantReach)
+}
+
+// NewPrekeysLookup returns a lookup of the prekeys of id's devices by a reach
+// secret. The errors are those of NewLookup.
+func NewPrekeysLookup(now time.Time, id identity.ID, secret identity.Secret) (*Lookup, error) {
+	if secret == (identity.Secret{}) {
+		return nil, errors.New("directory: lookup without a reach secret")
+	}
+	return newLookup(now, id, secret, identity.GrantPrekeys)
 }
 
 // NewInboxLookup returns a lookup of the inboxes of a bare ID. The error is
 // ErrNotKey.
 func NewInboxLookup(now time.Time, id identity.ID) (*Lookup, error) {
-	return newLookup(now, id, identity.Secret{}, true)
+	return newLookup(now, id, identity.Secret{}, identity.GrantInbox)
 }
 
-func newLookup(now time.Time, id identity.ID, secret identity.Secret, inbox bool) (*Lookup, error) {
+func newLookup(now time.Time, id identity.ID, secret identity.Secret, kind identity.GrantKind) (*Lookup, error) {
 	if !id.IsKey() {
 		return nil, ErrNotKey
 	}
-	l := &Lookup{id: id, secret: secret, inbox: inbox, end: now.Add(lookupLife), seen: map[[32]byte]bool{}}
+	l := &Lookup{id: id, secret: secret, kind: kind, end: now.Add(lookupLife), seen: map[[32]byte]bool{}}
 	e := identity.Hour(now)
+	if kind == identity.GrantPrekeys {
+		e = identity.PrekeyPeriod(now)
+	}
 	for i, epoch := range []uint64{e, max(e, 1) - 1, e + 1} {
-		key := identity.RecordKey(secret, id, epoch)
-		if inbox {
+		var key Key
+		switch kind {
+		case identity.GrantReach:
+			key = identity.RecordKey(secret, id, epoch)
+		case identity.GrantInbox:
 			key = identity.InboxKey(id, epoch)
+		case identity.GrantPrekeys:
+			key = identity.PrekeysKey(secret, id, epoch)
 		}
 		at := now
 		if i > 0 {
@@ -311,7 +332,8 @@ func (l *Lookup) record(now time.Time, b []byte, key Key, v *via) bool {
 	}
 	v.checks++
 	l.seen[h] = false
-	if l.inbox {
+	switch l.kind {
+	case identity.GrantInbox:
 		in, err := identity.OpenInbox(b, l.id, now)
 		if err != nil {
 			return false
@@ -319,7 +341,15 @@ func (l *Lookup) record(now time.Time, b []byte, key Key, v *via) bool {
 		if l.newer(in.Slot, in.Sequence, false) {
 			l.events = append(l.events, FoundInbox{in})
 		}
-	} else {
+	case identity.GrantPrekeys:
+		p, err := identity.OpenPrekeys(b, l.id, l.secret, now)
+		if err != nil {
+			return false
+		}
+		if l.newer(p.Slot, p.Sequence, false) {
+			l.events = append(l.events, FoundPrekeys{p})
+		}
+	default:
 		r, err := identity.OpenRecord(b, l.id, l.secret, now)
 		if err != nil {
 			return false
@@ -371,7 +401,8 @@ func (l *Lookup) Deadline() time.Time {
 	return t
 }
 
-// NextEvent returns the next event: Ask, Found, FoundInbox, Gone or Done.
+// NextEvent returns the next event: Ask, Found, FoundInbox, FoundPrekeys, Gone
+// or Done.
 func (l *Lookup) NextEvent() (Event, bool) {
 	if len(l.events) == 0 {
 		return nil, false

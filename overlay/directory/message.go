@@ -21,6 +21,8 @@ import (
 //	RECORDS  0x05 || part(1) || parts(1) || n(1), 0–3 || n × record   ≤ 3,022
 //	COLLECT  0x06 || key(32) || slot(1) || owner's proof(72)                                  106
 //	KNOCKS   0x07 || part(1) || parts(1) || n(1), 0–4 || n × knock    ≤ 2,812
+//	STORE    0x08 || flags(1) || prekeys(3,456)                                               3,458
+//	RECORDS  0x09 || part(1) || parts(1) || prekeys(3,456)            3,459
 //
 // Parts count from 0. An answer with nothing is one part with n = 0. The
 // outcomes are those of type Outcome; the sequence is as holders see it, 0 when
@@ -34,6 +36,9 @@ const (
 	typeRecords = 0x05
 	typeCollect = 0x06
 	typeKnocks  = 0x07
+
+	typeStorePrekeys = 0x08
+	typePrekeys      = 0x09
 
 	flagReplica = 1 << 0
 
@@ -60,7 +65,7 @@ type Message interface {
 	Append(b []byte) []byte
 }
 
-// StoreMessage asks to hold records, 1 to 3.
+// StoreMessage asks to hold records, 1 to 3, or one object of prekeys.
 type StoreMessage struct {
 	Replica bool     // from another holder, not from the owner
 	Records [][]byte // alias what was parsed
@@ -109,8 +114,14 @@ func (m StoreMessage) Append(b []byte) []byte {
 	if m.Replica {
 		flags = flagReplica
 	}
+	if isPrekeys(m.Records) {
+		return append(append(b, typeStorePrekeys, flags), m.Records[0]...)
+	}
 	return appendList(append(b, typeStore, flags), m.Records, recordsPerMessage)
 }
+
+// isPrekeys tells prekeys from records: they travel alone.
+func isPrekeys(list [][]byte) bool { return len(list) == 1 && len(list[0]) == identity.PrekeysSize }
 
 // Append appends the message's bytes.
 func (m StoredMessage) Append(b []byte) []byte {
@@ -129,6 +140,9 @@ func (m FetchMessage) Append(b []byte) []byte { return append(append(b, typeFetc
 
 // Append appends the message's bytes.
 func (m RecordsMessage) Append(b []byte) []byte {
+	if isPrekeys(m.Records) {
+		return append(append(b, typePrekeys, byte(m.Part), byte(m.Parts)), m.Records[0]...)
+	}
 	return appendList(append(b, typeRecords, byte(m.Part), byte(m.Parts)), m.Records, recordsPerMessage)
 }
 
@@ -170,6 +184,15 @@ func Parse(b []byte) (Message, error) {
 		flags := r.U8()
 		s := StoreMessage{Replica: flags&flagReplica != 0, Records: readList(r, identity.RecordSize, recordsPerMessage)}
 		ok, m = flags&^flagReplica == 0 && len(s.Records) > 0, s
+	case typeStorePrekeys:
+		flags := r.U8()
+		m = StoreMessage{Replica: flags&flagReplica != 0, Records: [][]byte{r.Bytes(identity.PrekeysSize)}}
+		ok = flags&^flagReplica == 0
+	case typePrekeys:
+		var a RecordsMessage
+		a.Part, a.Parts = int(r.U8()), int(r.U8())
+		a.Records = [][]byte{r.Bytes(identity.PrekeysSize)}
+		ok, m = a.Part < a.Parts && a.Parts <= maxParts, a
 	case typeStored:
 		var s StoredMessage
 		n := int(r.U8())
@@ -236,12 +259,20 @@ func readList(r *wire.Reader, size, most int) [][]byte {
 // storeBodies packs records into as few StoreMessages as hold them.
 func storeBodies(replica bool, records [][]byte) [][]byte {
 	var out [][]byte
-	for len(records) > 0 {
-		n := min(len(records), recordsPerMessage)
-		out = append(out, StoreMessage{Replica: replica, Records: records[:n]}.Append(nil))
-		records = records[n:]
+	for _, part := range splitRecords(records) {
+		if len(part) > 0 {
+			out = append(out, StoreMessage{Replica: replica, Records: part}.Append(nil))
+		}
 	}
 	return out
+}
+
+// splitRecords cuts the records of one key into what messages hold.
+func splitRecords(records [][]byte) [][][]byte {
+	if len(records) > 0 && len(records[0]) == identity.PrekeysSize {
+		return split(records, 1)
+	}
+	return split(records, recordsPerMessage)
 }
 
 // split cuts a list into parts of at most size; an empty list is one part.

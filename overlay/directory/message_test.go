@@ -39,6 +39,8 @@ func golden() []struct {
 		{FetchMessage{Key: key}, "04 ab×32"},
 		{RecordsMessage{Parts: 1}, "05000100"},
 		{RecordsMessage{1, 2, blobs(2, identity.RecordSize)}, "05010202 01×1006 02×1006"},
+		{StoreMessage{Replica: true, Records: blobs(1, identity.PrekeysSize)}, "0801 01×3456"},
+		{RecordsMessage{4, 5, blobs(1, identity.PrekeysSize)}, "090405 01×3456"},
 		{CollectMessage{Key: key, Slot: 4, Proof: blobs(1, identity.OwnerProofSize)[0]}, "06 ab×32 04 01×72"},
 		{KnocksMessage{7, 8, blobs(4, identity.KnockSize)}, "07070804 01×702 02×702 03×702 04×702"},
 	}

@@ -3,6 +3,7 @@
 package directory
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -21,6 +22,9 @@ const (
 	// quarter. Holders hand records on by themselves; refreshing repairs what
 	// all of them lost, and hides when something really changed.
 	refresh = 20 * time.Minute
+
+	// refreshPrekeys is the same for prekeys: 3.4 KB that last for weeks.
+	refreshPrekeys = time.Hour
 
 	// ahead is the time over which the records of a new next hour go out: only
 	// clocks that are fast ask for them, and a pause for each keeps the hour's
@@ -59,8 +63,9 @@ const (
 
 // Reach is a reach secret to be found under.
 type Reach struct {
-	Secret identity.Secret
-	Grants *identity.Grants // for a device without the identity key
+	Secret  identity.Secret
+	Grants  *identity.Grants // for a device without the identity key
+	Prekeys *identity.Grants // likewise, of prekeys
 }
 
 // Publish asks the driver to route a message (kind Store) to Key and to report
@@ -79,9 +84,10 @@ type Publisher struct {
 	slot uint8
 	rng  *rand.Rand
 
-	reach []Reach // as set; the inbox is the zero secret
-	at    identity.Location
-	ready bool // at was set
+	reach  []Reach // as set; the inbox is the zero secret
+	at     identity.Location
+	ready  bool   // at was set
+	bundle []byte // of prekeys; nil = none are published
 
 	hour   uint64 // planned for
 	last   uint64 // sequence
@@ -90,11 +96,12 @@ type Publisher struct {
 	events []Event
 }
 
-// publication is one record: a secret in an epoch.
+// publication is one record: a secret in an epoch, or with prekeys in a period.
 type publication struct {
-	reach Reach
-	epoch uint64
-	gone  bool // the secret is not in use any more, or the device leaves
+	reach   Reach
+	prekeys bool
+	epoch   uint64
+	gone    bool // the secret is not in use any more, or the device leaves
 
 	due    time.Time // zero = never
 	sent   time.Time
@@ -136,6 +143,25 @@ func (p *Publisher) SetReach(now time.Time, list []Reach, inbox bool, inboxGrant
 	return nil
 }
 
+// SetPrekeys sets the bundle that is published under all secrets; nil ends
+// that. It fails when the bundle is too long.
+func (p *Publisher) SetPrekeys(now time.Time, bundle []byte) error {
+	if len(bundle) > identity.MaxBundle {
+		return fmt.Errorf("directory: bundle of %d bytes, at most %d", len(bundle), identity.MaxBundle)
+	}
+	if bytes.Equal(bundle, p.bundle) && (bundle == nil) == (p.bundle == nil) {
+		return nil
+	}
+	p.bundle = bytes.Clone(bundle)
+	for _, it := range p.items {
+		if it.prekeys {
+			p.again(now, it)
+		}
+	}
+	p.plan(now, false)
+	return nil
+}
+
 // SetLocation says where the device is. When that is new, all records go out
 // at once. It fails when no record can hold it.
 func (p *Publisher) SetLocation(now time.Time, at identity.Location) error {
@@ -149,7 +175,7 @@ func (p *Publisher) SetLocation(now time.Time, at identity.Location) error {
 }
 
 // Withdraw publishes that the device is gone, once, for all that it has
-// published: before it closes. SetLocation brings it back.
+// published: before it closes. Prekeys stay. SetLocation brings it back.
 func (p *Publisher) Withdraw(now time.Time) {
 	p.at, p.ready = identity.Location{}, false
 	for _, it := range p.items {
@@ -163,7 +189,7 @@ func (p *Publisher) withdraw(now time.Time, it *publication) {
 		return
 	}
 	it.gone, it.tries, it.routes = true, 0, nil
-	if it.due = now; it.sent.IsZero() || it.inbox() {
+	if it.due = now; it.sent.IsZero() || it.inbox() || it.prekeys {
 		it.due = time.Time{} // nobody has heard of it, or it says nothing
 	}
 }
@@ -178,7 +204,11 @@ func (p *Publisher) plan(now time.Time, changed bool) {
 			p.withdraw(now, it)
 		}
 	}
+	period := identity.PrekeyPeriod(now)
 	p.items = slices.DeleteFunc(p.items, func(it *publication) bool {
+		if it.prekeys {
+			return it.epoch > period+aheadEpochs || it.epoch < period || it.gone || p.bundle == nil
+		}
 		return it.epoch > e+aheadEpochs || it.epoch+behindEpochs < e || it.gone && it.due.IsZero()
 	})
 	if !p.ready {
@@ -186,34 +216,44 @@ func (p *Publisher) plan(now time.Time, changed bool) {
 	}
 	for _, r := range p.reach {
 		for epoch := max(e, behindEpochs) - behindEpochs; epoch <= e+aheadEpochs; epoch++ {
-			p.want(now, r, epoch, epoch > e, changed)
+			p.want(now, publication{reach: r, epoch: epoch}, epoch > e, changed)
+		}
+		if p.bundle == nil || r.Secret == (identity.Secret{}) {
+			continue
+		}
+		for epoch := period; epoch <= period+aheadEpochs; epoch++ {
+			p.want(now, publication{reach: r, prekeys: true, epoch: epoch}, epoch > period, false)
 		}
 	}
 }
 
 // want has a record published.
-func (p *Publisher) want(now time.Time, r Reach, epoch uint64, later, changed bool) {
+func (p *Publisher) want(now time.Time, w publication, later, changed bool) {
 	i := slices.IndexFunc(p.items, func(it *publication) bool {
-		return it.epoch == epoch && it.reach.Secret == r.Secret
+		return it.epoch == w.epoch && it.prekeys == w.prekeys && it.reach.Secret == w.reach.Secret
 	})
 	if i < 0 {
-		it := &publication{reach: r, epoch: epoch}
 		wait := hurry
 		if later {
 			wait = ahead
 		}
-		it.due = now.Add(p.jitter(wait))
-		p.items = append(p.items, it)
+		w.due = now.Add(p.jitter(wait))
+		p.items = append(p.items, &w)
 		return
 	}
 	it := p.items[i]
-	it.reach = r // the grants may be new
+	granted := it.reach != w.reach
+	it.reach = w.reach // the grants may be new
 	if it.gone {
 		it.gone, changed = false, true
 	}
-	if !changed {
-		return
+	if changed || granted {
+		p.again(now, it)
 	}
+}
+
+// again has a record published anew: it is not true any more.
+func (p *Publisher) again(now time.Time, it *publication) {
 	it.tries, it.routes = 0, nil
 	it.due = now.Add(p.jitter(hurry))
 	if gap := it.sent.Add(minGap); !it.sent.IsZero() && it.due.Before(gap) {
@@ -270,6 +310,11 @@ func (p *Publisher) record(it *publication) ([]byte, Key, error) {
 		Reach: it.reach.Secret, Epoch: it.epoch, Slot: p.slot, Sequence: p.last,
 		Grants: it.reach.Grants, At: p.at,
 	}
+	if it.prekeys {
+		plan.Grants = it.reach.Prekeys
+		b, err := identity.MakePrekeys(p.dev, plan, p.bundle)
+		return b, identity.PrekeysKey(it.reach.Secret, p.dev.ID(), it.epoch), err
+	}
 	if it.gone {
 		plan.At = identity.Location{}
 	}
@@ -317,8 +362,12 @@ func (p *Publisher) done(it *publication) {
 		it.due = time.Time{}
 		return
 	}
-	if next := it.sent.Add(refresh - refresh/4); it.due.Before(next) {
-		it.due = next.Add(p.jitter(refresh / 2))
+	every := refresh
+	if it.prekeys {
+		every = refreshPrekeys
+	}
+	if next := it.sent.Add(every - every/4); it.due.Before(next) {
+		it.due = next.Add(p.jitter(every / 2))
 	}
 }
 

@@ -3,6 +3,7 @@
 package directory
 
 import (
+	"cmp"
 	"net/netip"
 	"slices"
 	"time"
@@ -10,8 +11,8 @@ import (
 
 const (
 	// MaxBlobs bounds a store's memory: records and knocks of at most 1 KiB,
-	// 4 MiB in all. A network where everybody has three reach secrets makes
-	// each node hold about 100.
+	// 4 MiB in all; prekeys count as four. A network where everybody has three reach secrets makes
+	// each node hold about 100, and 16 of prekeys.
 	MaxBlobs = 4096
 
 	// MaxBlobsPrefix is what may come through the neighbours of one prefix. An
@@ -91,20 +92,23 @@ func (q *quota) spend(now time.Time, p netip.Prefix) bool {
 	return true
 }
 
-// add counts a blob and returns its place in the order of arrival.
-func (q *quota) add(p netip.Prefix) uint64 {
-	q.blobs++
+// blobsOf returns as how many blobs a record counts.
+func blobsOf(b []byte) int { return (len(b) + 1023) / 1024 }
+
+// add counts n blobs and returns their place in the order of arrival.
+func (q *quota) add(p netip.Prefix, n int) uint64 {
+	q.blobs += n
 	q.arrived++
 	if s := q.of(p); s != nil {
-		s.blobs++
+		s.blobs += n
 	}
 	return q.arrived
 }
 
-func (q *quota) remove(p netip.Prefix) {
-	q.blobs--
-	if s := q.of(p); s != nil && s.blobs > 0 {
-		s.blobs--
+func (q *quota) remove(p netip.Prefix, n int) {
+	q.blobs -= n
+	if s := q.of(p); s != nil {
+		s.blobs = max(s.blobs-n, 0)
 	}
 }
 
@@ -117,10 +121,10 @@ func (q *quota) forget(now time.Time) {
 	}
 }
 
-// full tells whether one more blob from p is above p's share.
-func (q *quota) full(p netip.Prefix) bool {
+// over tells whether n more blobs from p are above p's share.
+func (q *quota) over(p netip.Prefix, n int) bool {
 	s := q.of(p)
-	return s != nil && s.blobs >= q.share
+	return s != nil && s.blobs+n > q.share
 }
 
 // find returns the entry of a key, nil when there is none.
@@ -142,63 +146,81 @@ func (s *Store) insert(key Key) *entry {
 	return e
 }
 
-// room tells whether one more blob under key from p fits, and with take makes
-// the room. What must go is what lies farthest from this node: others are
-// nearer to it. Above its share a prefix displaces only its own.
-func (s *Store) room(key Key, p netip.Prefix, take bool) bool {
-	only := s.quota.full(p)
-	if !only && s.quota.blobs < s.quota.most {
-		return true
-	}
-	for i := len(s.entries) - 1; i >= 0; i-- {
-		e := s.entries[i]
-		if distance(s.self, e.key, key) <= 0 {
-			return false
-		}
-		if s.displace(e, p, only, take) {
-			if take && e.empty() {
-				s.entries = slices.Delete(s.entries, i, i+1)
-			}
-			return true
-		}
-	}
-	return false
+// victim is a knock, or the record of a slot, that has to make room.
+type victim struct {
+	e     *entry
+	i     int
+	knock bool
+	blobs int
+	from  netip.Prefix
 }
 
-// displace finds the blob of e that goes first, and with take drops it: knocks
-// before records, the oldest first.
-func (s *Store) displace(e *entry, p netip.Prefix, only, take bool) bool {
-	for i, k := range e.knocks {
-		if !only || k.from == p {
-			if take {
-				s.quota.remove(k.from)
-				e.knocks = slices.Delete(e.knocks, i, i+1)
+// room tells whether n more blobs under key from p fit, and with take makes the
+// room. What must go is what lies farthest from this node: others are nearer to
+// it. Above its share a prefix displaces only its own.
+func (s *Store) room(key Key, p netip.Prefix, n int, take bool) bool {
+	var list []victim
+	freed := 0
+	for i := len(s.entries) - 1; ; i-- {
+		if !s.quota.over(p, n-freed) && s.quota.blobs-freed+n <= s.quota.most {
+			break
+		}
+		if i < 0 || distance(s.self, s.entries[i].key, key) <= 0 {
+			return false
+		}
+		for _, v := range s.entries[i].victims() {
+			only := s.quota.over(p, n-freed)
+			if !only && s.quota.blobs-freed+n <= s.quota.most {
+				break
 			}
-			return true
+			if !only || v.from == p {
+				list, freed = append(list, v), freed+v.blobs
+			}
 		}
 	}
-	oldest := -1
-	for i, it := range e.slots {
-		if it != nil && (!only || it.from == p) && (oldest < 0 || it.since < e.slots[oldest].since) {
-			oldest = i
+	if !take {
+		return true
+	}
+	for _, v := range slices.Backward(list) { // knocks by falling number
+		switch {
+		case !v.knock:
+			s.drop(v.e, v.i)
+		case v.i < len(v.e.knocks): // they may have gone with their inbox
+			s.quota.remove(v.from, 1)
+			v.e.knocks = slices.Delete(v.e.knocks, v.i, v.i+1)
 		}
 	}
-	if oldest < 0 {
-		return false
-	}
-	if take {
-		s.drop(e, oldest)
+	if len(list) > 0 {
+		s.entries = slices.DeleteFunc(s.entries, (*entry).empty)
 	}
 	return true
 }
 
+// victims lists what goes first: knocks before records, the oldest first.
+func (e *entry) victims() (list []victim) {
+	for i, k := range e.knocks {
+		list = append(list, victim{e, i, true, 1, k.from})
+	}
+	var slots []int
+	for i, it := range e.slots {
+		if it != nil {
+			slots = append(slots, i)
+		}
+	}
+	slices.SortFunc(slots, func(a, b int) int { return cmp.Compare(e.slots[a].since, e.slots[b].since) })
+	for _, i := range slots {
+		list = append(list, victim{e, i, false, blobsOf(e.slots[i].raw), e.slots[i].from})
+	}
+	return list
+}
+
 // drop forgets a slot's record; knocks at an inbox go with the last record.
 func (s *Store) drop(e *entry, slot int) {
-	s.quota.remove(e.slots[slot].from)
+	s.quota.remove(e.slots[slot].from, blobsOf(e.slots[slot].raw))
 	e.slots[slot] = nil
 	if e.empty() {
 		for _, k := range e.knocks {
-			s.quota.remove(k.from)
+			s.quota.remove(k.from, 1)
 		}
 		e.knocks = nil
 	}

@@ -18,8 +18,9 @@ const (
 	MaxKnocks = 32
 
 	// aheadEpochs and behindEpochs: a record is for the last, this or the next
-	// hour. That also covers owner, holder and reader whose clocks are wrong by
-	// an hour each: whatever the three believe, one epoch is current for all.
+	// hour; prekeys likewise with periods. That also covers owner, holder and
+	// reader whose clocks are wrong by an hour each: whatever the three believe,
+	// one epoch is current for all.
 	aheadEpochs  = 1
 	behindEpochs = 1
 )
@@ -122,7 +123,7 @@ func (s *Store) put(now time.Time, b []byte, from netip.Prefix, replica bool) (o
 	if err != nil {
 		return Refused, 0
 	}
-	if e := identity.Hour(now); info.Epoch > e+aheadEpochs || info.Epoch+behindEpochs < e {
+	if e := info.EpochAt(now); info.Epoch > e+aheadEpochs || info.Epoch+behindEpochs < e {
 		return WrongEpoch, 0
 	}
 	e := s.find(info.Key)
@@ -144,7 +145,7 @@ func (s *Store) put(now time.Time, b []byte, from netip.Prefix, replica bool) (o
 	if !s.quota.spend(now, from) {
 		return Busy, held
 	}
-	if it == nil && !s.room(info.Key, from, false) {
+	if it == nil && !s.room(info.Key, from, blobsOf(b), false) {
 		return Full, 0
 	}
 	raw := bytes.Clone(b)
@@ -154,11 +155,11 @@ func (s *Store) put(now time.Time, b []byte, from netip.Prefix, replica bool) (o
 	if it != nil {
 		it.raw, it.info = raw, info // whom it counts for stays: an update costs no room
 	} else {
-		s.room(info.Key, from, true)
+		s.room(info.Key, from, blobsOf(b), true)
 		if e = s.find(info.Key); e == nil {
 			e = s.insert(info.Key)
 		}
-		e.slots[info.Slot] = &item{raw: raw, info: info, from: from, since: s.quota.add(from)}
+		e.slots[info.Slot] = &item{raw: raw, info: info, from: from, since: s.quota.add(from, blobsOf(b))}
 	}
 	s.plan(now, e, replica, true)
 	s.wake(info.Expires)
@@ -195,12 +196,12 @@ func (s *Store) Knock(now time.Time, b []byte, from netip.Prefix) (o Outcome) {
 		if e.knocks[weak].work >= work {
 			return Full
 		}
-		s.quota.remove(e.knocks[weak].from)
+		s.quota.remove(e.knocks[weak].from, 1)
 		e.knocks = slices.Delete(e.knocks, weak, weak+1)
-	} else if !s.room(info.Key, from, true) {
+	} else if !s.room(info.Key, from, 1, true) {
 		return Full
 	}
-	s.quota.add(from)
+	s.quota.add(from, 1)
 	e.knocks = append(e.knocks, knock{raw: bytes.Clone(b), token: info.Token, slot: info.Slot, work: work, from: from})
 	return Stored
 }
@@ -277,7 +278,7 @@ func (s *Store) Receive(now time.Time, body []byte, from netip.Prefix) ([][]byte
 		a := StoredMessage{Lines: []StoredLine{{Outcome: s.Knock(now, m.Knock, from)}}}
 		out = append(out, a.Append(nil))
 	case FetchMessage:
-		parts := split(s.Get(now, m.Key), recordsPerMessage)
+		parts := splitRecords(s.Get(now, m.Key))
 		for i, p := range parts {
 			out = append(out, RecordsMessage{i, len(parts), p}.Append(nil))
 		}

@@ -262,12 +262,12 @@ func TestSourcesBounded(t *testing.T) {
 	for i := range 3 * maxSources {
 		p := q.name(netip.PrefixFrom(netip.AddrFrom4([4]byte{10, byte(i >> 8), byte(i), 0}), 24))
 		q.spend(now, p)
-		q.add(p)
+		q.add(p, 1)
 		if i%2 == 0 {
-			q.remove(p)
+			q.remove(p, 1)
 		}
 	}
-	if len(q.sources) != maxSources+1 || !q.full(others()) {
+	if len(q.sources) != maxSources+1 || !q.over(others(), 1) {
 		t.Errorf("%d sources", len(q.sources))
 	}
 	q.forget(now.Add(time.Hour))
@@ -374,11 +374,11 @@ func TestKnocksFull(t *testing.T) {
 	fill := func(work int) {
 		e := s.find(keyOf(t, inbox))
 		for range len(e.knocks) {
-			s.quota.remove(netip.Prefix{})
+			s.quota.remove(netip.Prefix{}, 1)
 		}
 		e.knocks = nil
 		for i := range MaxKnocks {
-			s.quota.add(netip.Prefix{})
+			s.quota.add(netip.Prefix{}, 1)
 			e.knocks = append(e.knocks, knock{work: work, token: [16]byte{1, byte(i)}})
 		}
 	}
