@@ -20,6 +20,12 @@ type CallOptions struct {
 	// Others says what becomes of the calls that are up when this one rings at
 	// the other side.
 	Others Others
+	// Video offers a picture beside the voice, in both directions. The other
+	// side may take the call as voice alone; Call.Video tells after the answer.
+	Video bool
+	// VideoCodecs are what the picture may be, most wanted first. nil = VP8, then
+	// H264: browsers have both.
+	VideoCodecs []media.Codec
 }
 
 // Others says what becomes of a node's other calls when one is placed or taken:
@@ -33,6 +39,17 @@ const (
 	EndOthers                // they are hung up
 	KeepOthers               // they go on, for programs that listen to several
 )
+
+// video returns the codecs that are offered; none without a picture.
+func (o *CallOptions) video() []media.Codec {
+	switch {
+	case o == nil || !o.Video:
+		return nil
+	case o.VideoCodecs == nil:
+		return []media.Codec{media.VP8(), media.H264()}
+	}
+	return o.VideoCodecs
+}
 
 // A Call is one conversation with one person, from the first ring to its end.
 type Call struct {
@@ -86,7 +103,8 @@ func (c *Call) Answered(ctx context.Context) error {
 }
 
 // Answer takes an incoming call, and puts the other ones on hold. Media flows at
-// once. Errors: a *CallError when the call is over, net.ErrClosed.
+// once. A picture that is offered is not taken: see AnswerVideo. Errors: a
+// *CallError when the call is over, net.ErrClosed.
 func (c *Call) Answer() error { return c.AnswerAnd(HoldOthers) }
 
 // AnswerAnd takes an incoming call, and says what becomes of the other ones.
@@ -96,6 +114,15 @@ func (c *Call) AnswerAnd(o Others) error {
 		return err
 	}
 	c.n.others(c, o)
+	return nil
+}
+
+// AnswerVideo is Answer, and takes the picture too where the caller offers one.
+func (c *Call) AnswerVideo() error {
+	if err := c.late(c.c.AnswerVideo()); err != nil {
+		return err
+	}
+	c.n.others(c, HoldOthers)
 	return nil
 }
 
@@ -190,6 +217,19 @@ func (c *Call) Mute(on bool) {
 // 48 kHz. in.ReadFrame paces itself and waits for the other side; out takes
 // frames from the start, and sends them once the call is answered.
 func (c *Call) Tracks() (in *media.In, out *media.Out) { return c.c.Tracks() }
+
+// Video says whether there is a picture beside the voice. Before the answer it
+// says whether the caller offers one.
+func (c *Call) Video() bool { return c.c.Video() }
+
+// VideoTracks returns the picture of both directions, as RTP payloads of the
+// agreed codec: VP8 or H264, which pass through untouched. Package media/webrtc
+// brings them to a browser and from there. They are there in every call and at
+// any time; without Video nothing comes, and what is written goes nowhere.
+func (c *Call) VideoTracks() (in *media.VideoIn, out *media.VideoOut) { return c.c.VideoTracks() }
+
+// VideoStats returns the counters of the picture.
+func (c *Call) VideoStats() media.VideoStats { return c.c.VideoStats() }
 
 // Path returns how the other side is reached now.
 func (c *Call) Path() Path { return pathOf(c.c.Path()) }

@@ -265,7 +265,7 @@ func (n *Node) Call(ctx context.Context, to string, o *CallOptions) (*Call, erro
 		return fail(session.Lookup, session.Failed, ErrSelf)
 	}
 	n.startJoin()
-	c, err := n.hub.Place(ctx, t)
+	c, err := n.hub.PlaceVideo(ctx, t, o.video())
 	switch {
 	case err == nil:
 		n.remember(t)

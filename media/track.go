@@ -23,7 +23,7 @@ const maxBehind = 200 * time.Millisecond
 // In is an incoming track: the session pushes packets, the app pulls frames.
 // All methods may be called from anywhere.
 type In struct {
-	arrived chan struct{} // capacity 1: a packet came while nothing played
+	arrived chan struct{} // capacity 1: a packet came while nothing played, or for ReadPacket
 	closed  chan struct{}
 	reading atomic.Bool
 
@@ -34,9 +34,11 @@ type In struct {
 	mu   sync.Mutex
 	done bool // closed is closed
 	play *Playout
+	raw  *raw      // not nil: the reader takes packets as they come
 	due  time.Time // when the next frame is to be played; zero before the first
 	last time.Time // arrival of the newest packet
 	gap  time.Duration
+	dark [MaxPayload]byte // what shadow plays
 }
 
 // NewIn returns a track with an empty playout buffer.
@@ -65,8 +67,12 @@ func (t *In) PushRedundant(now time.Time, h *rtp.Header, payload []byte, list []
 		t.gap = max(t.gap, now.Sub(t.last))
 	}
 	t.last = now
+	if t.raw != nil {
+		t.shadow(now)
+		t.raw.push(h, payload, list)
+	}
 	t.play.PushRedundant(now, h, payload, list)
-	if t.due.IsZero() {
+	if t.raw != nil || t.due.IsZero() {
 		select {
 		case t.arrived <- struct{}{}:
 		default:
@@ -87,11 +93,16 @@ func (t *In) ReadFrame(ctx context.Context, f *Frame) error {
 		return ErrReading
 	}
 	defer t.reading.Store(false)
+	return t.await(ctx, func() (time.Duration, error) { return t.step(time.Now(), f) })
+}
+
+// await calls step until it neither asks to wait nor fails.
+func (t *In) await(ctx context.Context, step func() (wait time.Duration, err error)) error {
 	for {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		wait, err := t.step(time.Now(), f)
+		wait, err := step()
 		if err != nil || wait == 0 {
 			return err
 		}
@@ -111,6 +122,7 @@ func (t *In) step(now time.Time, f *Frame) (wait time.Duration, err error) {
 	if t.done {
 		return 0, io.EOF
 	}
+	t.raw = nil
 	t.play.stretch = false
 	due := t.due
 	if due.IsZero() {
@@ -137,6 +149,61 @@ func (t *In) step(now time.Time, f *Frame) (wait time.Duration, err error) {
 	}
 	t.due = due.Add(toDuration(int64(f.Samples)))
 	return 0, nil
+}
+
+// ReadPacket waits for the next packet and fills it in, as it came: unordered,
+// with holes, at the pace of the network. It is for those who pass the sound on
+// to another playout buffer, a browser's for instance. Copies that came along
+// with later packets are put where one is missing; no sequence number comes
+// twice. A reader that is too slow loses the oldest of 64 packets. p.Payload is
+// valid until the next call.
+//
+// The statistics tell what would be heard if it were played here. Errors are
+// those of ReadFrame; a track may be read either way, by one reader at a time.
+func (t *In) ReadPacket(ctx context.Context, p *Packet) error {
+	if !t.reading.CompareAndSwap(false, true) {
+		return ErrReading
+	}
+	defer t.reading.Store(false)
+	return t.await(ctx, func() (time.Duration, error) {
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		if t.done {
+			return 0, io.EOF
+		}
+		if t.raw == nil {
+			t.raw = new(raw)
+		}
+		if t.raw.take(p, t.buf[:0]) {
+			return 0, nil
+		}
+		return forever, nil
+	})
+}
+
+// shadowMost bounds the frames that a track plays to nobody at once: as many as
+// fit into the time after which a stream is taken up anew.
+const shadowMost = 100
+
+// shadow plays what is due to nobody, for the statistics. mu is held.
+func (t *In) shadow(now time.Time) {
+	var f Frame
+	t.play.stretch = false
+	if t.due.IsZero() {
+		first, ok := t.play.Ready(now)
+		if !ok {
+			return
+		}
+		t.due = first
+	}
+	for n := 0; !t.due.After(now); n++ {
+		if n == shadowMost {
+			t.play.Restart()
+			t.due = now
+		}
+		t.play.Pop(t.due, &f, t.dark[:0])
+		t.due = t.due.Add(toDuration(int64(f.Samples)))
+	}
 }
 
 func (t *In) sleep(ctx context.Context, wait time.Duration) error {
@@ -166,6 +233,9 @@ func (t *In) Stats(s *Stats) {
 	now := time.Now()
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if t.raw != nil {
+		t.shadow(now)
+	}
 	p := t.play.Stats(now)
 	s.PacketsDiscarded = p.Late + p.Dropped + p.Malformed
 	s.PacketsDuplicated = p.Duplicate

@@ -55,8 +55,10 @@ func newAnswer(self *identity.Device, inv *invite, answer Offer) ([]byte, Keys, 
 	msg = append(msg, sealed...)
 	salt := transcript(inv.sealed, b)
 	return msg, Keys{
-		Send:    mediaKey(export, salt, inv.id, cert.Device, fromCallee, 0),
-		Receive: mediaKey(export, salt, inv.id, inv.caller.Device, fromCaller, 0),
+		Send:         mediaKey(labelSRTP, export, salt, inv.id, cert.Device, fromCallee, 0),
+		Receive:      mediaKey(labelSRTP, export, salt, inv.id, inv.caller.Device, fromCaller, 0),
+		SendVideo:    mediaKey(labelVideo, export, salt, inv.id, cert.Device, fromCallee, 0),
+		ReceiveVideo: mediaKey(labelVideo, export, salt, inv.id, inv.caller.Device, fromCaller, 0),
 
 		sendUpdate:    updateKey(export, salt, inv.id, cert.Device, fromCallee),
 		receiveUpdate: updateKey(export, salt, inv.id, inv.caller.Device, fromCaller),
@@ -110,8 +112,10 @@ func openAnswer(now time.Time, self *identity.Device, inv *invitation, peer Peer
 	}
 	salt := transcript(inv.sealed, plain)
 	return p, Keys{
-		Send:    mediaKey(export, salt, inv.id, self.Certificate().Device, fromCaller, 0),
-		Receive: mediaKey(export, salt, inv.id, a.cert.Device, fromCallee, 0),
+		Send:         mediaKey(labelSRTP, export, salt, inv.id, self.Certificate().Device, fromCaller, 0),
+		Receive:      mediaKey(labelSRTP, export, salt, inv.id, a.cert.Device, fromCallee, 0),
+		SendVideo:    mediaKey(labelVideo, export, salt, inv.id, self.Certificate().Device, fromCaller, 0),
+		ReceiveVideo: mediaKey(labelVideo, export, salt, inv.id, a.cert.Device, fromCallee, 0),
 
 		sendUpdate:    updateKey(export, salt, inv.id, self.Certificate().Device, fromCaller),
 		receiveUpdate: updateKey(export, salt, inv.id, a.cert.Device, fromCallee),

@@ -75,17 +75,21 @@ type Call struct {
 	started  time.Time
 	in       *media.In
 	out      *media.Out
+	videoIn  *media.VideoIn
+	videoOut *media.VideoOut
 	answered chan struct{} // closed when media may flow
 	done     chan struct{} // closed at the end
 
 	// Owned by the hub's loop.
 	early   bool // counted in hub.early
 	release func()
-	ringing *ringing // of an own call until it is answered
-	leg     CallID   // the Machine's call that was answered; of an incoming one id
+	ringing *ringing      // of an own call until it is answered
+	offers  []media.Codec // of an own call: the picture offered, to further devices too
+	leg     CallID        // the Machine's call that was answered; of an incoming one id
 
-	live atomic.Pointer[flow] // nil before the answer
-	deaf atomic.Bool          // held by us: what still comes is not heard
+	deaf atomic.Bool               // held by us: what still comes is not heard
+	live atomic.Pointer[flow]      // nil before the answer
+	film atomic.Pointer[videoFlow] // nil before the answer, and without a picture
 
 	mu   sync.Mutex // guards what follows
 	id   CallID     // written by the loop alone
@@ -95,6 +99,7 @@ type Call struct {
 
 	heldByUs, heldByThem bool
 	words                []string
+	view                 bool // a picture is offered, then agreed on
 }
 
 func (h *Hub) newCall(id CallID, peer Peer, name string, incoming bool, ov *overlay.Peer) *Call {
@@ -104,6 +109,7 @@ func (h *Hub) newCall(id CallID, peer Peer, name string, incoming bool, ov *over
 		answered: make(chan struct{}), done: make(chan struct{}), leg: id,
 	}
 	c.out = media.NewOut(c.send)
+	c.videoIn, c.videoOut = media.NewVideoIn(c.wantKeyframe), media.NewVideoOut(c.sendVideo)
 	return c
 }
 
@@ -265,8 +271,13 @@ func (c *Call) finish(e Ended) {
 	if f := c.live.Load(); f != nil {
 		f.close()
 	}
+	if f := c.film.Load(); f != nil {
+		f.close()
+	}
 	c.in.Close()
 	c.out.Close()
+	c.videoIn.Close()
+	c.videoOut.Close()
 	close(c.done)
 }
 
@@ -311,6 +322,7 @@ func (h *Hub) handle(now time.Time, e Event) {
 		}
 		c := h.newCall(e.ID, e.Peer, e.Name, true, r.ov)
 		c.waiting = len(h.all()) > 0
+		c.view = e.Video
 		h.calls[e.ID] = c
 		h.emit(CallIncoming{c, e.Reach})
 	case Ringing:
@@ -386,16 +398,22 @@ func (h *Hub) talk(now time.Time, c *Call, e Answered) {
 		h.m.HangUp(now, e.ID)
 		return
 	}
+	film, err := h.newFilm(c, r.ov, e)
+	if err != nil {
+		h.log.Warn("picture not started", "err", err) // the voice goes on
+	}
 	c.mu.Lock()
-	c.peer, c.ov = e.Peer, r.ov
+	c.peer, c.ov, c.view = e.Peer, r.ov, film != nil
 	c.mu.Unlock()
 	c.live.Store(f)
+	c.film.Store(film)
 	c.release = r.ov.Keep()
 	r.ov.SetMedia(true)
 	close(c.answered)
 	h.emit(CallAnswered{c})
 	h.emit(CallPath{c, r.ov.Path()})
 	f.start()
+	film.start()
 	h.early.drain(e.Params.RemoteSSRC, func(pkt []byte) { f.receive(pkt) })
 	h.settleEarly(c)
 }
@@ -429,6 +447,9 @@ func (h *Hub) moved(e overlay.PathChanged) {
 		}
 		if e.Replay {
 			f.replay()
+		}
+		if v := c.film.Load(); v != nil {
+			v.moved(e.Path)
 		}
 		h.emit(CallPath{c, e.Path})
 	}

@@ -2,7 +2,11 @@
 
 package session
 
-import "time"
+import (
+	"time"
+
+	"github.com/p2pos/p2pos/media"
+)
 
 // phase is where a live call stands.
 type phase uint8
@@ -54,6 +58,12 @@ func newCall(now time.Time, id CallID, p Peer, outgoing bool, secret *[32]byte) 
 		c.sendKey, c.receiveKey = c.receiveKey, c.sendKey
 	}
 	return c
+}
+
+// voice takes the picture out of an incoming call.
+func (c *call) voice() {
+	c.answer = c.answer.voice()
+	c.params.Video, c.params.LocalVideoSSRC, c.params.RemoteVideoSSRC = media.Codec{}, 0, 0
 }
 
 // deadline is when the call needs Advance next.

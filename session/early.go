@@ -4,9 +4,10 @@ package session
 
 const (
 	// earlyPackets: media overtakes its ANSWER by one trip of the ring's route
-	// at most; 16 packets are 320 ms of voice.
+	// at most; 16 packets are 320 ms of voice. Longer ones are pictures, which
+	// would push it out, and begin with a key frame at the screen's wish anyway.
 	earlyPackets = 16
-	earlySize    = 1200
+	earlySize    = 512
 )
 
 // Early keeps the first media of a callee while its ANSWER, which names SSRC

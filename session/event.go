@@ -34,6 +34,7 @@ type Incoming struct {
 	// Reach is the caller's reach secret: it may be called back. Zero when it
 	// was not told.
 	Reach identity.Secret
+	Video bool // a picture is offered that we could pass on
 }
 
 // Ringing reports that an own call rings at the other side.

@@ -42,6 +42,12 @@ type flow struct {
 	ended  sync.Once
 }
 
+// receiver takes the packets of an SSRC that was agreed on.
+type receiver interface {
+	// receive reports whether the packet was genuine.
+	receive(pkt []byte) bool
+}
+
 // packetRoom holds the longest frame with everything around it.
 const packetRoom = 1500
 

@@ -48,7 +48,7 @@ type Hub struct {
 	places    map[identity.ID][]place
 	asked     map[identity.NodeID]*asking // proofs that were accepted, to show again
 	screening map[Peer]bool               // whose INVITE the application is asked about
-	ssrcs     SSRCs[*flow]
+	ssrcs     SSRCs[receiver]
 	early     earlyMedia
 	events    chan HubEvent
 	badMsgs   atomic.Uint64

@@ -27,6 +27,7 @@ const (
 	labelSRTP   = "p2pos srtp v1"
 	labelUpdate = "p2pos update v1"
 	labelWords  = "p2pos words v1"
+	labelVideo  = "p2pos video v1"
 )
 
 // Key is one direction's SRTP master key and salt (AEAD_AES_128_GCM, RFC 7714
@@ -48,7 +49,8 @@ func (k Key) LogValue() slog.Value { return slog.StringValue(k.String()) }
 // Keys are a call's media keys as seen from one side, those of its UPDATEs, and
 // what both sides' safety words are made of.
 type Keys struct {
-	Send, Receive             Key
+	Send, Receive             Key // of the sound
+	SendVideo, ReceiveVideo   Key
 	sendUpdate, receiveUpdate [32]byte
 
 	transcript [32]byte
@@ -82,13 +84,13 @@ func signalKey(secret *[32]byte, id CallID, d direction) (k [32]byte) {
 	return k
 }
 
-// mediaKey derives one direction's SRTP key:
+// mediaKey derives one direction's SRTP key of the stream that label names:
 //
 //	PRK = HKDF-Extract(KEM export, salt = SHA-256(sealed INVITE || plain ANSWER))
 //	key || salt = HKDF-Expand(PRK, label || call id || sender's device key || direction || epoch)
-func mediaKey(export, transcript []byte, id CallID, device []byte, d direction, epoch uint32) (k Key) {
+func mediaKey(label string, export, transcript []byte, id CallID, device []byte, d direction, epoch uint32) (k Key) {
 	prk := must(hkdf.Extract(sha256.New, export, transcript))
-	info := append([]byte(labelSRTP), id[:]...)
+	info := append([]byte(label), id[:]...)
 	info = append(info, device...)
 	info = append(info, byte(d))
 	info = binary.BigEndian.AppendUint32(info, epoch)

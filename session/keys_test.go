@@ -43,7 +43,7 @@ func TestGoldenKeys(t *testing.T) {
 	}
 	export, dev := repeat32(0x22), repeat32(0x33)
 	salt := transcript([]byte("sealed invite"), []byte("plain answer"))
-	k := mediaKey(export[:], salt, fixedID(), dev[:], fromCaller, 5)
+	k := mediaKey(labelSRTP, export[:], salt, fixedID(), dev[:], fromCaller, 5)
 	if got := hex.EncodeToString(k.key[:]) + hex.EncodeToString(k.salt[:]); got != "3ebc928205d10483a1a53f75317ce20ffd916f2dce52b732b438e1e6" {
 		t.Errorf("media key: %s", got)
 	}
@@ -64,13 +64,14 @@ func TestMediaKeySeparation(t *testing.T) {
 		seen[k] = what
 	}
 	other := repeat32(3)
-	add("base", mediaKey(export[:], []byte("t"), CallID{}, dev[:], fromCaller, 0))
-	add("export", mediaKey(other[:], []byte("t"), CallID{}, dev[:], fromCaller, 0))
-	add("transcript", mediaKey(export[:], []byte("u"), CallID{}, dev[:], fromCaller, 0))
-	add("call", mediaKey(export[:], []byte("t"), CallID{1}, dev[:], fromCaller, 0))
-	add("device", mediaKey(export[:], []byte("t"), CallID{}, other[:], fromCaller, 0))
-	add("direction", mediaKey(export[:], []byte("t"), CallID{}, dev[:], fromCallee, 0))
-	add("epoch", mediaKey(export[:], []byte("t"), CallID{}, dev[:], fromCaller, 1))
+	add("base", mediaKey(labelSRTP, export[:], []byte("t"), CallID{}, dev[:], fromCaller, 0))
+	add("export", mediaKey(labelSRTP, other[:], []byte("t"), CallID{}, dev[:], fromCaller, 0))
+	add("transcript", mediaKey(labelSRTP, export[:], []byte("u"), CallID{}, dev[:], fromCaller, 0))
+	add("call", mediaKey(labelSRTP, export[:], []byte("t"), CallID{1}, dev[:], fromCaller, 0))
+	add("device", mediaKey(labelSRTP, export[:], []byte("t"), CallID{}, other[:], fromCaller, 0))
+	add("direction", mediaKey(labelSRTP, export[:], []byte("t"), CallID{}, dev[:], fromCallee, 0))
+	add("stream", mediaKey(labelVideo, export[:], []byte("t"), CallID{}, dev[:], fromCaller, 0))
+	add("epoch", mediaKey(labelSRTP, export[:], []byte("t"), CallID{}, dev[:], fromCaller, 1))
 }
 
 func TestHybridKEM(t *testing.T) {

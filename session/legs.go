@@ -5,9 +5,11 @@ package session
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"time"
 
+	"github.com/p2pos/p2pos/media"
 	"github.com/p2pos/p2pos/overlay"
 )
 
@@ -49,6 +51,17 @@ func (r *ringing) ring() bool {
 // ErrUnknownPeer (no ticket and no session), overlay.ErrUnreachable,
 // ErrBusy (a call of our own is up), ctx's, net.ErrClosed.
 func (h *Hub) Place(ctx context.Context, t overlay.Target) (*Call, error) {
+	return h.PlaceVideo(ctx, t, nil)
+}
+
+// PlaceVideo is Place for a call that offers a picture beside the voice, in one
+// of the codecs, the most wanted first; none is voice alone.
+func (h *Hub) PlaceVideo(ctx context.Context, t overlay.Target, video []media.Codec) (*Call, error) {
+	for _, c := range video {
+		if !usable(c, []byte(c.Name)) {
+			return nil, fmt.Errorf("session: a video codec cannot be payload type %d, %d Hz, %d channels, named %q", c.PayloadType, c.ClockRate, c.Channels, c.Name)
+		}
+	}
 	search, stop := context.WithTimeout(h.ctx, searchTime)
 	heard := make(chan struct{})
 	found, err := h.seek(search, t, heard)
@@ -63,7 +76,7 @@ func (h *Hub) Place(ctx context.Context, t overlay.Target) (*Call, error) {
 				stop()
 				return nil, h.closedOr(overlay.ErrUnreachable)
 			}
-			c, err := h.placeFirst(ctx, p, heard)
+			c, err := h.placeFirst(ctx, p, video, heard)
 			if errors.Is(err, overlay.ErrDown) {
 				continue // gone again; there may be others
 			}
@@ -82,10 +95,10 @@ func (h *Hub) Place(ctx context.Context, t overlay.Target) (*Call, error) {
 	}
 }
 
-func (h *Hub) placeFirst(ctx context.Context, p Peer, heard chan struct{}) (c *Call, err error) {
+func (h *Hub) placeFirst(ctx context.Context, p Peer, video []media.Codec, heard chan struct{}) (c *Call, err error) {
 	e := h.loop.Do(ctx, func(now time.Time) {
 		var id CallID
-		if id, err = h.dial(now, p); err != nil {
+		if id, err = h.dial(now, p, video); err != nil {
 			return
 		}
 		if c = h.calls[id]; c != nil {
@@ -93,6 +106,7 @@ func (h *Hub) placeFirst(ctx context.Context, p Peer, heard chan struct{}) (c *C
 		}
 		ov := h.peers[p.Node].ov
 		c = h.newCall(id, p, "", false, ov)
+		c.offers = video
 		c.ringing = &ringing{legs: []leg{{id, ov}}, searching: true, heard: heard}
 		h.calls[id] = c
 		h.placing = append(h.placing, c)
@@ -106,12 +120,12 @@ func (h *Hub) placeFirst(ctx context.Context, p Peer, heard chan struct{}) (c *C
 }
 
 // dial makes one more call of the Machine.
-func (h *Hub) dial(now time.Time, p Peer) (CallID, error) {
+func (h *Hub) dial(now time.Time, p Peer, video []media.Codec) (CallID, error) {
 	r := h.peers[p.Node]
 	if r == nil || !r.proved {
 		return CallID{}, overlay.ErrDown
 	}
-	return h.m.Place(now, p)
+	return h.m.PlaceVideo(now, p, video)
 }
 
 // placeMore rings the devices that are found after the first one, until the
@@ -139,7 +153,7 @@ func (h *Hub) addLeg(now time.Time, c *Call, p Peer) {
 	if c.ringing == nil {
 		return
 	}
-	id, err := h.dial(now, p)
+	id, err := h.dial(now, p, c.offers)
 	if err != nil || h.calls[id] != nil {
 		return // rung already, or more devices than one person has
 	}

@@ -7,9 +7,11 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"github.com/p2pos/p2pos/identity"
+	"github.com/p2pos/p2pos/media"
 )
 
 // Machine holds the rules of all calls of one node. It is pure: no goroutine,
@@ -136,14 +138,18 @@ func (m *Machine) Leave(now time.Time, p Peer) {
 // Place calls p and returns the call's ID. If p is calling us at this moment,
 // that call is answered instead and its ID returned. Errors: ErrUnknownPeer,
 // ErrBusy.
-func (m *Machine) Place(now time.Time, p Peer) (CallID, error) {
+func (m *Machine) Place(now time.Time, p Peer) (CallID, error) { return m.PlaceVideo(now, p, nil) }
+
+// PlaceVideo is Place for a call that offers a picture beside the voice, in one
+// of the codecs, the most wanted first.
+func (m *Machine) PlaceVideo(now time.Time, p Peer, video []media.Codec) (CallID, error) {
 	if !m.linked(p) {
 		return CallID{}, fmt.Errorf("%w: place", ErrUnknownPeer)
 	}
 	if c := m.with(p); c != nil {
 		switch {
 		case !c.outgoing && c.phase == phaseRing:
-			return c.id, m.Answer(now, c.id)
+			return c.id, m.take(now, c.id, len(video) > 0)
 		case c.phase == phaseTalk && c.unlinked:
 			m.end(now, c, Failed, true, c.final(Failed))
 		default:
@@ -153,27 +159,39 @@ func (m *Machine) Place(now time.Time, p Peer) (CallID, error) {
 	if n := m.ringingAt(p.Identity); n >= maxDevices || n == 0 && m.occupied() >= m.o.MaxCalls {
 		return CallID{}, fmt.Errorf("%w: %d calls", ErrBusy, len(m.calls))
 	}
-	offer := Offer{Codecs: m.o.Codecs, SSRC: m.newSSRC(0), Capabilities: m.o.Capabilities}
+	offer := Offer{Codecs: m.o.Codecs, SSRC: m.newSSRC(), Capabilities: m.o.Capabilities}
+	if len(video) > 0 {
+		offer.Video, offer.VideoSSRC = video, m.newSSRC(offer.SSRC)
+		offer.Capabilities |= CapVideo
+	}
 	inv, msg, err := newInvite(now, m.self, m.node, m.name, m.peers[p].cert, p.Node, m.newCallID(), offer)
 	if err != nil {
 		return CallID{}, err
 	}
 	c := newCall(now, inv.id, p, true, &inv.secret)
 	c.invitation = inv
-	c.params.LocalSSRC = offer.SSRC
+	c.params.LocalSSRC, c.params.LocalVideoSSRC = offer.SSRC, offer.VideoSSRC
 	c.giveUp, c.offline = now.Add(m.o.CallTimeout), now.Add(m.o.OfflineAfter)
 	m.calls = append(m.calls, c)
 	m.send(p, msg)
 	return c.id, nil
 }
 
-// Answer takes an incoming call. Error: ErrNoCall when it does not ring (any
-// more), or one of the key agreement's when the caller's key is unusable, which
-// ends the call.
-func (m *Machine) Answer(now time.Time, id CallID) error {
+// Answer takes an incoming call, as voice. Error: ErrNoCall when it does not ring
+// (any more), or one of the key agreement's when the caller's key is unusable,
+// which ends the call.
+func (m *Machine) Answer(now time.Time, id CallID) error { return m.take(now, id, false) }
+
+// AnswerVideo is Answer, with the picture where the caller offers one.
+func (m *Machine) AnswerVideo(now time.Time, id CallID) error { return m.take(now, id, true) }
+
+func (m *Machine) take(now time.Time, id CallID, video bool) error {
 	c := m.find(id)
 	if c == nil || c.outgoing || c.phase != phaseRing {
 		return fmt.Errorf("%w: answer %s", ErrNoCall, id.Short())
+	}
+	if !video {
+		c.voice()
 	}
 	msg, keys, err := newAnswer(m.self, c.invite, c.answer)
 	if err != nil {
@@ -326,13 +344,13 @@ func (m *Machine) newCallID() (id CallID) {
 	return id
 }
 
-// newSSRC draws an SSRC that no own call sends with and that is not theirs.
-func (m *Machine) newSSRC(theirs uint32) uint32 {
+// newSSRC draws an SSRC that no own call sends with and that is none of not.
+func (m *Machine) newSSRC(not ...uint32) uint32 {
 	for {
 		s := m.rng.Uint32()
-		taken := s == 0 || s == theirs
+		taken := s == 0 || slices.Contains(not, s)
 		for _, c := range m.calls {
-			taken = taken || c.params.LocalSSRC == s
+			taken = taken || c.params.LocalSSRC == s || c.params.LocalVideoSSRC == s
 		}
 		if !taken {
 			return s

@@ -25,6 +25,9 @@ type Options struct {
 	OfflineAfter time.Duration
 	// Codecs we can send and receive, most wanted first. nil = Opus.
 	Codecs []media.Codec
+	// Video are the codecs of pictures we can pass on, most wanted first, for
+	// calls that come with one. nil = VP8, H264.
+	Video []media.Codec
 	// Capabilities offered beyond the codecs.
 	Capabilities Capabilities
 }
@@ -85,5 +88,9 @@ func (o Options) withDefaults() Options {
 		o.Codecs = []media.Codec{media.Opus()}
 	}
 	o.Codecs = append([]media.Codec(nil), o.Codecs...)
+	if o.Video == nil {
+		o.Video = []media.Codec{media.VP8(), media.H264()}
+	}
+	o.Video = append([]media.Codec(nil), o.Video...)
 	return o
 }

@@ -48,13 +48,15 @@ func (m *Machine) receiveInvite(now time.Time, p Peer, pr *peer, b []byte) error
 	}
 	pr.seen.add(now, inv.id, inv.expires)
 
-	ours := Offer{Codecs: m.o.Codecs, SSRC: m.newSSRC(inv.offer.SSRC), Capabilities: m.o.Capabilities}
+	theirs := []uint32{inv.offer.SSRC, inv.offer.VideoSSRC}
+	ours := Offer{Codecs: m.o.Codecs, SSRC: m.newSSRC(theirs...), Capabilities: m.o.Capabilities, Video: m.o.Video}
+	ours.VideoSSRC = m.newSSRC(append(theirs, ours.SSRC)...)
 	answer, params, err := accept(inv.offer, ours)
 	if err != nil {
 		m.refuse(p, inv, Incompatible)
 		return nil
 	}
-	if m.hears(params.RemoteSSRC) {
+	if m.hears(params) {
 		// A receiver picks the keys by SSRC, so two calls cannot share one.
 		m.refuse(p, inv, Failed)
 		return nil
@@ -82,7 +84,7 @@ func (m *Machine) receiveInvite(now time.Time, p Peer, pr *peer, b []byte) error
 	c.giveUp, c.nextRing = now.Add(m.o.RingTimeout), now.Add(ringEvery)
 	m.calls = append(m.calls, c)
 	m.send(p, c.control(typeRinging, 0))
-	m.emit(Incoming{ID: c.id, Peer: p, Name: inv.name, Reach: inv.reach})
+	m.emit(Incoming{ID: c.id, Peer: p, Name: inv.name, Reach: inv.reach, Video: params.HasVideo()})
 	return nil
 }
 
@@ -92,6 +94,9 @@ func (m *Machine) receiveInvite(now time.Time, p Peer, pr *peer, b []byte) error
 func (m *Machine) glare(now time.Time, own, theirs *call) error {
 	if own.id.less(theirs.id) {
 		return nil
+	}
+	if len(own.invitation.offer.Video) == 0 {
+		theirs.voice()
 	}
 	msg, keys, err := newAnswer(m.self, theirs.invite, theirs.answer)
 	if err != nil {
@@ -126,7 +131,7 @@ func (m *Machine) receiveAnswer(now time.Time, p Peer, b []byte) error {
 		c.badAnswers++
 		return err
 	}
-	if m.hears(params.RemoteSSRC) {
+	if m.hears(params) {
 		m.end(now, c, Failed, true, c.final(Failed))
 		return nil
 	}
@@ -272,9 +277,16 @@ func (m *Machine) used(id CallID) bool {
 	return m.find(id) != nil || slices.ContainsFunc(m.ended, func(e endedCall) bool { return e.id == id })
 }
 
-// hears tells whether a live call receives ssrc.
-func (m *Machine) hears(ssrc uint32) bool {
-	return slices.ContainsFunc(m.calls, func(c *call) bool { return c.params.RemoteSSRC == ssrc })
+// hears tells whether a live call receives an SSRC of p already.
+func (m *Machine) hears(p Params) bool {
+	return slices.ContainsFunc(m.calls, func(c *call) bool {
+		for _, mine := range []uint32{c.params.RemoteSSRC, c.params.RemoteVideoSSRC} {
+			if mine != 0 && (mine == p.RemoteSSRC || mine == p.RemoteVideoSSRC) {
+				return true
+			}
+		}
+		return false
+	})
 }
 
 // ringingAt counts the own unanswered calls to devices of one identity.
