@@ -19,19 +19,24 @@
 //     [Rate] decides from that what to send.
 //   - [Sending] and [Reception] keep the statistics of RTCP; [Stats] gathers
 //     all, [MOS] rates a call, [Quality] keeps a minute of it and warns.
+//   - [VideoIn] and [VideoOut] are the tracks of a picture: RTP payloads that pass
+//     through untouched ([Packet]; [In.ReadPacket] does that for sound).
+//     [Missing] asks for what is lost, [VideoRate] decides what to send,
+//     [Numbers] joins packets of several sources.
 //   - [Tone], [Event] and [Keys] are the keypad (RFC 4733), [Level] and [Meter]
 //     measure loudness.
 //
-// In and Out may be used from any goroutine, one reader at a time; a Sound from
-// one. All other types are pure: no lock, clock or goroutine; their owner calls
-// them in turn and hands in the time.
+// In, Out, VideoIn and VideoOut may be used from any goroutine, one reader at a
+// time; a Sound from one. All other types are pure: no lock, clock or goroutine;
+// their owner calls them in turn and hands in the time.
 //
 // Limits: payloads up to 1200 bytes; a playout buffer of 64 packets and at most
 // 500 ms; copies of frames at most 140 ms old; 12 to 40 kb/s of sound, 19.5 to
 // 100 kb/s on the wire. A reader of encoded frames can only leave out or repeat
 // whole ones, silence first; a Player stretches by pitch periods of 2.5 to 10
 // ms. A muted track sends when frames are written; an app that stops writing
-// stops sending. Keys are not sent by calls yet. There is no video.
+// stops sending. Keys are not sent by calls yet. Pictures are not coded here: up
+// to 1195 bytes a packet, 50 kb/s to 2.5 Mb/s.
 //
 // Subpackages: ogg reads and writes files; opus and libopus code.
 package media

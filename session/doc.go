@@ -13,7 +13,7 @@
 //     timeouts, and what happens when both sides call at once.
 //   - [Answered] brings [Keys] and [Params], from which [NewStream] makes the
 //     call's [Stream]: encoded frames to SRTP datagrams and back, with RTCP
-//     reports.
+//     reports; [VideoOutbound] and [VideoInbound] do it for a picture, with repair.
 //   - [SSRCs] says which call a media datagram belongs to, before anything is
 //     done with it; [Early] keeps what overtakes its ANSWER.
 //
