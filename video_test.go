@@ -178,6 +178,61 @@ func TestVideoCall(t *testing.T) {
 	})
 }
 
+// While a call is held no picture goes either way; after it both sides get a key
+// frame, so that nobody looks at half a picture.
+func TestVideoHeld(t *testing.T) {
+	simTest(t, func(t *testing.T, s *sim) {
+		anna, ben := s.node(s.public("anna"), Config{}), s.node(s.public("ben"), Config{})
+		answered := make(chan *Call, 1)
+		calls := ben.Incoming(context.Background())
+		s.wg.Go(func() {
+			for c := range calls {
+				if c.AnswerVideo() == nil {
+					s.talk(c)
+					answered <- c
+				}
+			}
+		})
+		call, err := anna.Call(t.Context(), s.ticket(ben), &CallOptions{Video: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := call.Answered(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		s.talk(call)
+		other := <-answered
+		cams := []*camera{s.film(call), s.film(other)}
+		sent := func() (n [2]uint64) {
+			return [2]uint64{call.VideoStats().PacketsSent, other.VideoStats().PacketsSent}
+		}
+		time.Sleep(time.Second)
+		if n := sent(); n[0] == 0 || n[1] == 0 {
+			t.Fatalf("sent before the hold: %v", n)
+		}
+		if err := call.Hold(); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Second)
+		held := sent()
+		keys := cams[0].keys.Load() + cams[1].keys.Load()
+		time.Sleep(5 * time.Second)
+		if n := sent(); n != held {
+			t.Errorf("a held picture goes on: %v, then %v", held, n)
+		}
+		if err := call.Resume(); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Second)
+		if n := sent(); n[0] == held[0] || n[1] == held[1] || cams[0].keys.Load()+cams[1].keys.Load() != keys+2 {
+			t.Errorf("after the hold: %v, then %v; %d key frames asked for", held, n, cams[0].keys.Load()+cams[1].keys.Load()-keys)
+		}
+		if err := call.HangUp(); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
 // An app that knows nothing of pictures takes the call as voice, and no packet
 // of a picture reaches it.
 func TestVideoTakenAsVoice(t *testing.T) {

@@ -201,6 +201,7 @@ func (c *Call) held(now time.Time, e Held) {
 	c.deaf.Store(c.heldByUs)
 	c.mu.Unlock()
 	c.out.Hold(now, any)
+	c.videoOut.Hold(any)
 	if f := c.live.Load(); f != nil {
 		f.hold(any)
 	}

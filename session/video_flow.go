@@ -89,7 +89,7 @@ func (f *videoFlow) receive(pkt []byte) bool {
 	f.recvMu.Lock()
 	due := f.in.Deadline()
 	p, err := f.in.Receive(now, pkt)
-	if p != nil {
+	if p != nil && !f.call.deaf.Load() {
 		f.call.videoIn.Push(p)
 	}
 	keyframe := false
