@@ -96,50 +96,82 @@ func TestKernelNATs(t *testing.T) {
 			for _, n := range []*Node{a, b} {
 				await(ctx, t, n)
 			}
-			incoming := b.Incoming(ctx)
-			go func() {
-				for c := range incoming {
-					c.Answer()
-					_, out := c.Tracks()
-					for out.WriteFrame(&media.Frame{Payload: opusSpeech}) == nil {
-						select {
-						case <-time.After(20 * time.Millisecond):
-						case <-ctx.Done():
-							return
-						}
-					}
-				}
-			}()
-			start := time.Now()
-			call, err := a.Call(ctx, mustTicket(t, b), nil)
-			if err != nil {
-				t.Fatalf("%v (%v calls %v)", err, a.NAT().Behaviour.Mapping, b.NAT().Behaviour.Mapping)
-			}
-			if err := call.Answered(ctx); err != nil {
-				t.Fatal(err)
-			}
-			t.Logf("answered after %v, %s, %v", time.Since(start).Round(time.Millisecond), call.Path().Kind, call.Path().Remote)
-			in, _ := call.Tracks()
-			var f media.Frame
-			for heard := 0; heard < 10; {
-				if err := in.ReadFrame(ctx, &f); err != nil {
-					t.Fatal(err)
-				}
-				if len(f.Payload) > 0 {
-					heard++
-				}
-			}
-			for call.Path().Kind != "direct" {
+			callDirect(ctx, t, a, b)
+		})
+	}
+}
+
+// callDirect has one node call another by ticket, hear it, and get a direct path.
+func callDirect(ctx context.Context, t *testing.T, a, b *Node) {
+	t.Helper()
+	incoming := b.Incoming(ctx)
+	go func() {
+		for c := range incoming {
+			c.Answer()
+			_, out := c.Tracks()
+			for out.WriteFrame(&media.Frame{Payload: opusSpeech}) == nil {
 				select {
 				case <-time.After(20 * time.Millisecond):
 				case <-ctx.Done():
-					t.Fatalf("path is %+v", call.Path())
+					return
 				}
 			}
-			t.Logf("direct after %v", time.Since(start).Round(time.Millisecond))
-			call.HangUp()
-		})
+		}
+	}()
+	start := time.Now()
+	call, err := a.Call(ctx, mustTicket(t, b), nil)
+	if err != nil {
+		t.Fatalf("%v (%v calls %v)", err, a.NAT().Behaviour.Mapping, b.NAT().Behaviour.Mapping)
 	}
+	if err := call.Answered(ctx); err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("answered after %v, %s, %v", time.Since(start).Round(time.Millisecond), call.Path().Kind, call.Path().Remote)
+	in, _ := call.Tracks()
+	var f media.Frame
+	for heard := 0; heard < 10; {
+		if err := in.ReadFrame(ctx, &f); err != nil {
+			t.Fatal(err)
+		}
+		if len(f.Payload) > 0 {
+			heard++
+		}
+	}
+	for call.Path().Kind != "direct" {
+		select {
+		case <-time.After(20 * time.Millisecond):
+		case <-ctx.Done():
+			t.Fatalf("path is %+v", call.Path())
+		}
+	}
+	t.Logf("direct after %v", time.Since(start).Round(time.Millisecond))
+	call.HangUp()
+}
+
+// A router that takes what comes from outside for itself moves the port that the
+// peer aims at, when a packet of the peer's is early (internal/natlab, Kernel). A
+// call by ticket must not be that packet.
+func TestKernelEarlyPacket(t *testing.T) {
+	natlab.Need(t)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	l := natlab.New(t)
+	var join []string
+	for _, name := range []string{"p1", "p2", "p3", "p4"} {
+		n := kernelNode(t, l.Public(name), join)
+		for _, to := range join {
+			if _, err := n.ov.Dial(ctx, netip.MustParseAddrPort(to)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		join = append(join, n.Status().Listen[0].String())
+	}
+	spec := natlab.Spec{Kernel: &natlab.Kernel{AcceptInput: true}}
+	a, b := kernelNode(t, l.Build("a", spec), join), kernelNode(t, l.Build("b", spec), join)
+	for _, n := range []*Node{a, b} {
+		await(ctx, t, n)
+	}
+	callDirect(ctx, t, a, b)
 }
 
 // await waits until a node knows what NAT it is behind.

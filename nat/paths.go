@@ -122,6 +122,9 @@ func (p *Paths) SetRemote(now time.Time, c Cred) {
 	p.send()
 }
 
+// Remote returns what SetRemote set last.
+func (p *Paths) Remote() Cred { return p.theirs }
+
 // Add adds a candidate path to check: deduplicated, bounded by maxPaths. At most
 // 3 unprovoked packets go there before it answers with the key, so that nobody
 // can be made a victim by naming an address.

@@ -279,8 +279,14 @@ func (c *core) linkThrough(now time.Time, p *Peer, carrier identity.NodeID, thei
 
 // meet punches towards a node and dials it as soon as there is a way.
 func (c *core) meet(now time.Time, p *Peer, theirs nat.Offer) {
-	if p.state.linked {
-		return
+	if s := &p.state; s.linked {
+		if s.paths == nil || s.paths.Remote() == theirs.Cred {
+			return
+		}
+		// It has lost the link, or it would know the names that go with it.
+		for _, l := range s.links {
+			l.close(codeUnused, "lost by the other side")
+		}
 	}
 	p.state.wanted = true
 	c.punch(now, p, theirs)

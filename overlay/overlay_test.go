@@ -19,6 +19,7 @@ import (
 	"github.com/p2pos/p2pos/identity"
 	"github.com/p2pos/p2pos/internal/simnet"
 	"github.com/p2pos/p2pos/internal/sock"
+	"github.com/p2pos/p2pos/nat"
 )
 
 // lab is a few overlays on a simulated Internet, 25 ms apart, in fake time.
@@ -383,5 +384,33 @@ func TestWantedNode(t *testing.T) {
 		sp.Close()
 		time.Sleep(15 * time.Second)
 		empty(t, a, b)
+	})
+}
+
+// A node whose offer has other credentials than the link's has lost the link: an
+// answer to a ring says so long before the link would die of itself.
+func TestOfferAfterLostLink(t *testing.T) {
+	inLab(t, func(t *testing.T, l *lab) {
+		a, b := l.node(Config{}), l.node(Config{})
+		va := l.watch(a)
+		p, err := a.Dial(t.Context(), addrOf(b))
+		if err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Second)
+		meet := func(cred nat.Cred) {
+			a.loop.Do(t.Context(), func(now time.Time) {
+				a.core.meet(now, p, nat.Offer{NodeKey: p.key, Cred: cred, Candidates: []netip.AddrPort{addrOf(b)}, Expires: now.Add(offerLife)})
+			})
+			time.Sleep(time.Second)
+		}
+		meet(p.Link().hello.cred())
+		if v := va.seen(); v.down != 0 {
+			t.Fatal("a link is given up though both sides have it")
+		}
+		meet(nat.NewCred())
+		if v := va.seen(); v.down != 1 {
+			t.Errorf("a link that the other side has lost is kept: %+v", v)
+		}
 	})
 }
