@@ -156,6 +156,7 @@ func TestKernelEarlyPacket(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	l := natlab.New(t)
+	l.SetHops(10) // as far as the Internet is wide: low TTLs end on the way
 	var join []string
 	for _, name := range []string{"p1", "p2", "p3", "p4"} {
 		n := kernelNode(t, l.Public(name), join)

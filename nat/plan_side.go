@@ -35,7 +35,7 @@ type side struct {
 	ports      Range // where its ports are
 	block      bool  // and that is less than all of them
 
-	preserves bool // keeps inside ports: netfilter, where an early packet from outside moves them
+	preserves bool // keeps inside ports, for all we know: netfilter, where an early packet from outside moves them
 	loose     bool // lets in any port of an address written to
 	free      bool // lets in anybody who knows the port
 	arbitrary bool // several public addresses, taken at random
@@ -69,7 +69,7 @@ func (s side) live(o PlanOptions) int {
 func sideOf(b Behaviour, mapped bool) side {
 	s := side{
 		blocked:   (b.Mapping == UDPBlocked || b.Filtering == UDPBlocked) && !mapped,
-		preserves: b.Ports == Preserved,
+		preserves: b.Ports == Preserved || b.Ports == UnknownPorts,
 		free:      b.Filtering == EndpointIndependent || b.Filtering == NoNAT,
 		arbitrary: b.Arbitrary == Yes && len(b.Public) != 1,
 		life:      b.Unreplied,

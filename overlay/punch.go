@@ -58,7 +58,7 @@ func (c *core) startPunch(now time.Time, p *Peer, theirs nat.Offer) {
 	trust := nat.Stranger
 	if c.attestedHost(p, theirs.Outside.Addr()) {
 		trust = nat.Attested
-	} else if s.byRoute {
+	} else if s.byRoute && plan.Method != nat.Simultaneous {
 		return // relays are about to vouch for the address; see vouched
 	}
 	s.punch.run = nat.NewPuncher(now, nat.PunchConfig{

@@ -35,6 +35,9 @@ const (
 	// searchTime bounds the search for a person's devices: two rounds of
 	// lookups, and a dial at an address that doesn't answer.
 	searchTime = 8 * time.Second
+	// ticketHold is a little more than a look at a reach record and a ring take
+	// over slow routes; see patient.
+	ticketHold = 700 * time.Millisecond
 	// locateTries and locateAgain: how often a record is looked for.
 	locateTries = 4
 	locateAgain = 700 * time.Millisecond

@@ -345,7 +345,11 @@ func (h *Hub) search(ctx context.Context, t overlay.Target, known Peer, places [
 		}
 	}
 	if known == (Peer{}) {
-		wg.Go(func() { h.reach(ctx, t, out) })
+		wg.Go(func() {
+			if h.patient(ctx, rings) {
+				h.reach(ctx, t, out)
+			}
+		})
 	}
 	// Its record may be on its way to where it belongs, or this node be just
 	// about to join.
@@ -369,6 +373,25 @@ func (h *Hub) search(ctx context.Context, t overlay.Target, known Peer, places [
 			return
 		}
 	}
+}
+
+// patient waits before the addresses in a ticket are dialled, while the network may
+// find the callee without: many routers take a packet that comes too early for a
+// connection of their own, and then move the port that punches aim at. It reports
+// whether to dial.
+func (h *Hub) patient(ctx context.Context, rings <-chan struct{}) bool {
+	if !h.ov.Linked() {
+		return true
+	}
+	wait := time.NewTimer(ticketHold)
+	defer wait.Stop()
+	select {
+	case <-wait.C:
+		return true
+	case <-rings:
+	case <-ctx.Done():
+	}
+	return false
 }
 
 // reach finds nodes by a ticket's addresses and through introducers, and has
