@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -171,6 +172,18 @@ func TestKernelChild(t *testing.T) {
 			fmt.Println("nat", v.Behaviour.Mapping, v.PortMap)
 		case "ring":
 			childRings(ctx, n, arg)
+		case "links": // waits for so many
+			want, _ := strconv.Atoi(arg)
+			go func() {
+				for n.Status().Links < want {
+					select {
+					case <-time.After(50 * time.Millisecond):
+					case <-ctx.Done():
+						return
+					}
+				}
+				fmt.Println("linked", n.Status().Links)
+			}()
 		case "status":
 			fmt.Println("status", childStatus(n))
 		case "call":

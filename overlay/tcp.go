@@ -131,6 +131,26 @@ func tcpFor(a netip.AddrPort) (list []netip.AddrPort) {
 // blocked reports that this node can't use UDP, as far as it knows.
 func (c *core) blocked() bool { return c.obs.class.Behaviour().Mapping == nat.UDPBlocked }
 
+// onlyTCP reports that nothing but TCP leads to anybody: before a verdict there is,
+// that is reason enough to try it at once. Who waits for the verdict misses the
+// introductions by which it gets its place.
+func (c *core) onlyTCP() bool {
+	tcp := false
+	for _, p := range c.order {
+		if !p.state.linked {
+			continue
+		}
+		switch c.kindOf(p.state.active) {
+		case nat.TCP:
+			tcp = true
+		case nat.Relay:
+		default:
+			return false
+		}
+	}
+	return tcp
+}
+
 // tcpAddrs are where this node takes TCP.
 func (c *core) tcpAddrs() (list []netip.AddrPort) {
 	if c.o.tcp == nil {
@@ -157,7 +177,7 @@ func (c *core) overTCP(now time.Time, p *Peer, addrs []netip.AddrPort) {
 	if len(addrs) > 0 {
 		s.tcp = addrs
 	}
-	if !c.o.cfg.UseTCP || len(s.tcp) == 0 || !c.blocked() || c.direct(p) || now.Before(s.tcpAt) || s.paths == nil {
+	if !c.o.cfg.UseTCP || len(s.tcp) == 0 || !c.blocked() && !c.onlyTCP() || c.direct(p) || now.Before(s.tcpAt) || s.paths == nil {
 		return
 	}
 	s.tcpAt = now.Add(tcpAgain)
