@@ -7,6 +7,7 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"sync/atomic"
 	"time"
 
 	"github.com/p2pos/p2pos/identity"
@@ -53,8 +54,9 @@ func (o *CallOptions) video() []media.Codec {
 
 // A Call is one conversation with one person, from the first ring to its end.
 type Call struct {
-	n *Node
-	c *session.Call
+	n    *Node
+	c    *session.Call
+	kind atomic.Pointer[string] // of the last path that was up
 }
 
 // Path says how the other side of a call is reached.
@@ -267,6 +269,12 @@ func (c *Call) Err() error {
 		return nil
 	}
 	return c.ended()
+}
+
+// missed tells whether a call that is over rang here in vain.
+func (c *Call) missed() bool {
+	e := c.c.End()
+	return c.Incoming() && e.Stage == session.Ring && e.Reason != session.Elsewhere && (!e.ByUs || e.Reason == session.NoAnswer)
 }
 
 // ended puts the end of a call that is over into words, a normal one too.

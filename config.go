@@ -102,6 +102,10 @@ type Config struct {
 type Ask struct {
 	Peer identity.ID // who calls, proved
 	Name string      // as the caller gives it
+	// Contact is the caller's entry in the address book when Known. Who is
+	// blocked there is never asked about.
+	Contact Contact
+	Known   bool
 }
 
 func (c *Config) dir() (string, error) {

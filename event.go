@@ -80,17 +80,24 @@ type CallMissed struct {
 	When time.Time
 }
 
-func (Joined) event()       {}
-func (NAT) event()          {}
-func (CallRinging) event()  {}
-func (CallAnswered) event() {}
-func (CallMedia) event()    {}
-func (CallPath) event()     {}
-func (CallHeld) event()     {}
-func (CallResumed) event()  {}
-func (CallWords) event()    {}
-func (CallEnded) event()    {}
-func (CallMissed) event()   {}
+// ContactChanged says that a contact was added, changed or removed.
+type ContactChanged struct {
+	Contact Contact
+	Removed bool
+}
+
+func (ContactChanged) event() {}
+func (Joined) event()         {}
+func (NAT) event()            {}
+func (CallRinging) event()    {}
+func (CallAnswered) event()   {}
+func (CallMedia) event()      {}
+func (CallPath) event()       {}
+func (CallHeld) event()       {}
+func (CallResumed) event()    {}
+func (CallWords) event()      {}
+func (CallEnded) event()      {}
+func (CallMissed) event()     {}
 
 // maxBacklog is how many events may wait for one reader. One that has stopped
 // reading loses the oldest.

@@ -8,7 +8,9 @@ import (
 	"fmt"
 	"iter"
 	"log/slog"
+	"maps"
 	"net"
+	"slices"
 	"sync"
 	"time"
 
@@ -29,6 +31,9 @@ type Node struct {
 	hub *session.Hub
 	ov  *overlay.Overlay
 	db  *store.Store // touches no disk before it is used
+
+	book   *Contacts
+	writes backlog // to the database, in the background
 
 	ports   *portMapper   // nil = the router is left alone
 	near    *nearby       // nil = nobody is looked for on the LAN
@@ -62,9 +67,6 @@ type Node struct {
 
 // storeLabel is the purpose of the database's key.
 const storeLabel = "p2pos store v1"
-
-// maxKnown bounds the tickets remembered while the node runs.
-const maxKnown = 1024
 
 // New opens a node: it loads or makes the identity, opens the socket and
 // accepts links at once. Before Join or Call it reaches out to nodes on the LAN
@@ -125,13 +127,24 @@ func newNode(cfg Config, conns []net.PacketConn, open opener) (*Node, error) {
 		n.port = uint16(a.Port)
 	}
 	n.ctx, n.cancel = context.WithCancel(context.Background())
+	if n.book, err = openContacts(n); err != nil {
+		n.db.Close()
+		for _, c := range conns {
+			c.Close()
+		}
+		return nil, fmt.Errorf("p2pos: contacts: %w", err)
+	}
 	hc := session.Config{
 		Self: dev, Name: cfg.Name, Logger: n.log,
 		// What every Opus decoder can take, and copies, which the session makes.
 		Calls: session.Options{MaxCalls: cfg.MaxCalls, Capabilities: session.CapDTX | session.CapFEC | session.CapRED},
 	}
+	hc.Blocked = n.book.blocked
 	if cfg.Policy != nil {
-		hc.Allow = func(from identity.ID, name string) error { return cfg.Policy(Ask{Peer: from, Name: name}) }
+		hc.Allow = func(from identity.ID, name string) error {
+			c, known := n.book.Get(from)
+			return cfg.Policy(Ask{Peer: from, Name: name, Contact: c, Known: known})
+		}
 	}
 	n.hub = session.NewHub(hc)
 	n.ov, err = overlay.New(overlay.Config{
@@ -206,51 +219,15 @@ func (n *Node) closing(err error) error {
 	return err
 }
 
-// target reads what a user may give to Call: a ticket or an ID.
-func (n *Node) target(to string) (overlay.Target, error) {
-	if !identity.IsTicket(to) {
-		id, err := identity.ParseID(to)
-		if err != nil {
-			return overlay.Target{}, fmt.Errorf("p2pos: %w", err)
-		}
-		n.mu.Lock()
-		defer n.mu.Unlock()
-		if t, ok := n.known[id]; ok {
-			return t, nil
-		}
-		return overlay.Target{ID: id}, nil
-	}
-	t, err := identity.ParseTicket(to, time.Now())
-	if err != nil {
-		return overlay.Target{}, fmt.Errorf("p2pos: %w", err)
-	}
-	if t.Network != n.cfg.Network.Tag() {
-		return overlay.Target{}, fmt.Errorf("%w: the ticket is not for %v", ErrOtherNetwork, n.cfg.Network)
-	}
-	return overlay.Target{ID: t.ID, Secret: t.Reach, Addrs: t.Addrs, Introducers: t.Introducers}, nil
-}
-
-// remember keeps a target that has been proved good, so that the ID is enough
-// from now on. A ticket that leads nowhere never replaces one that worked.
-func (n *Node) remember(t overlay.Target) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	old, ok := n.known[t.ID]
-	if (ok || len(n.known) < maxKnown) && t.Secret != (identity.Secret{}) {
-		if len(t.Addrs)+len(t.Introducers) == 0 && old.Secret == t.Secret {
-			return // nothing new
-		}
-		n.known[t.ID] = t
-	}
-}
-
-// Call rings somebody, named by a ticket, or by the ID of somebody whose
-// ticket was used before on this node or with whom a session stands. It blocks
+// Call rings somebody, named by a ticket, by a contact's name, or by the ID of
+// a contact, of somebody whose ticket was used before on this node, or with whom
+// a session stands. It blocks
 // while it looks for their node and returns while it rings: Call.Answered
 // waits for the answer. o may be nil. ctx ends the search, not the call.
 //
 // Errors, before anything is sent: identity.ErrNotID, *identity.TypoError and
-// the ticket errors of identity for texts that are wrong; ErrOtherNetwork.
+// the ticket errors of identity for texts that are wrong; ErrOtherNetwork,
+// ErrBlocked.
 // Then a *CallError with ErrSelf, ErrNotFound, ErrOffline, ErrBusy (this node
 // has as many calls as it may, or one with this very device), or ctx's error; net.ErrClosed. A denial comes while it rings.
 func (n *Node) Call(ctx context.Context, to string, o *CallOptions) (*Call, error) {
@@ -321,6 +298,7 @@ func (n *Node) Events(ctx context.Context) iter.Seq[Event] {
 
 // pump carries events from the sessions to the app's readers.
 func (n *Node) pump() {
+	var missed *Call // the call that has just ended, if it was
 	for {
 		e, err := n.hub.Next(n.ctx)
 		if err != nil {
@@ -349,7 +327,11 @@ func (n *Node) pump() {
 		case session.CallMedia:
 			n.events.publish(CallMedia{n.handle(e.Call)})
 		case session.CallPath:
-			n.events.publish(CallPath{n.handle(e.Call), pathOf(e.Path)})
+			c, path := n.handle(e.Call), pathOf(e.Path)
+			if path.Kind != "" {
+				c.kind.Store(&path.Kind)
+			}
+			n.events.publish(CallPath{c, path})
 		case session.CallHeld:
 			if c := n.handle(e.Call); e.On {
 				n.events.publish(CallHeld{c, e.ByUs})
@@ -364,9 +346,20 @@ func (n *Node) pump() {
 			n.mu.Lock()
 			delete(n.handles, e.Call)
 			n.mu.Unlock()
+			n.recordCall(c)
 			n.events.publish(CallEnded{c})
+			if c.missed() {
+				missed = c // CallMissed follows
+			}
 		case session.CallMissed:
-			n.events.publish(CallMissed{Peer: e.Missed.Peer.Identity, Name: e.Missed.Name, When: e.Missed.When})
+			m := CallMissed{Peer: e.Missed.Peer.Identity, Name: e.Missed.Name, When: e.Missed.When}
+			if missed == nil { // it never rang: the line was busy
+				n.recordMissed(m)
+			}
+			missed = nil
+			if !n.book.blocked(m.Peer) {
+				n.events.publish(m)
+			}
 		}
 	}
 }
@@ -438,6 +431,13 @@ func (n *Node) Close() error {
 		n.ov.Close()
 		n.ports.wait()
 		n.wg.Wait()
+		n.mu.Lock()
+		left := slices.Collect(maps.Values(n.handles)) // calls whose end the pump has not seen
+		n.mu.Unlock()
+		for _, c := range left {
+			n.recordCall(c)
+		}
+		n.writes.close()
 		n.db.Close()
 		n.events.close()
 		n.calls.close()

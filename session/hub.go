@@ -29,6 +29,10 @@ type Config struct {
 	// rings at all. Nobody hears of the call before; Close does not wait for
 	// it. nil = every proved peer's call rings.
 	Allow func(from identity.ID, name string) error
+	// Blocked tells whether somebody is shut out: what comes from there is
+	// dropped without an answer. It is asked on the hub's loop and must not
+	// block. nil = nobody.
+	Blocked func(identity.ID) bool
 }
 
 // A Hub holds all sessions and calls of one node: it proves identities over

@@ -22,6 +22,7 @@ type ringing struct {
 	legs      []leg
 	searching bool // more devices may be found
 	verdict   Ended
+	busy      []Peer        // devices that said so: a second way to one is no reason to ask again
 	heard     chan struct{} // closed when one of them rings
 }
 
@@ -150,7 +151,7 @@ func (h *Hub) placeMore(c *Call, found <-chan Peer) {
 }
 
 func (h *Hub) addLeg(now time.Time, c *Call, p Peer) {
-	if c.ringing == nil {
+	if c.ringing == nil || slices.Contains(c.ringing.busy, p) {
 		return
 	}
 	id, err := h.dial(now, p, c.offers)
@@ -177,6 +178,9 @@ func (h *Hub) searched(c *Call) {
 func (h *Hub) legEnded(now time.Time, c *Call, e Ended) {
 	r := c.ringing
 	r.remove(e.ID)
+	if e.Reason == Busy {
+		r.busy = append(r.busy, e.Peer)
+	}
 	if r.verdict.ID == (CallID{}) || telling(e.Reason) > telling(r.verdict.Reason) {
 		r.verdict = e
 	}

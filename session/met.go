@@ -54,6 +54,10 @@ func (h *Hub) rung(now time.Time, p *overlay.Peer, body []byte) {
 		drop(err)
 		return
 	}
+	if h.shut(cert.Identity) {
+		drop(errBlocked)
+		return
+	}
 	r, err := h.met(now, p, cert)
 	if err != nil {
 		drop(err)

@@ -104,6 +104,11 @@ func (h *Hub) proof(now time.Time, r *remote, l *overlay.Link, body []byte) {
 		}
 		return
 	}
+	if h.shut(cert.Identity) {
+		h.badMsgs.Add(1)
+		h.log.Debug("proof of somebody blocked dropped", "node", r.ov.Node())
+		return
+	}
 	if r.proved && (cert.Identity != r.peer.Identity || cert.DeviceID() != r.peer.Device) {
 		// A node is one device of one person for as long as it runs.
 		h.badMsgs.Add(1)

@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: AGPL-3.0-only OR LicenseRef-P2POS-Commercial
+
+package session
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/p2pos/p2pos/identity"
+)
+
+var errBlocked = errors.New("session: from somebody blocked")
+
+// shut tells whether somebody is shut out: nothing of theirs is answered, so
+// that to them this node looks as if it were not there. A refusal would say
+// that it is.
+func (h *Hub) shut(id identity.ID) bool { return h.cfg.Blocked != nil && h.cfg.Blocked(id) }
+
+// Drop ends all that stands with a person: calls, and what was proved. Calls
+// that are up, and own ones, are hung up; one that rings here just stops.
+// Config.Blocked keeps the person out from then on. Errors: net.ErrClosed,
+// ctx's.
+func (h *Hub) Drop(ctx context.Context, id identity.ID) error {
+	err := h.loop.Do(ctx, func(now time.Time) {
+		for _, c := range h.m.snapshot() {
+			if c.peer.Identity == id && (c.outgoing || c.phase == phaseTalk) {
+				h.m.HangUp(now, c.id)
+			}
+		}
+	})
+	if err != nil {
+		return h.closedOr(err)
+	}
+	return h.closedOr(h.loop.Do(ctx, func(now time.Time) {
+		delete(h.places, id)
+		for node, r := range h.peers {
+			if !r.proved || r.peer.Identity != id {
+				continue
+			}
+			delete(h.peers, node)
+			delete(h.asked, node)
+			h.lobby = slices.DeleteFunc(h.lobby, func(l *remote) bool { return l == r })
+			if r.asking != nil {
+				h.settle(r, identity.Certificate{}, ErrDenied)
+			}
+			r.proved = false
+			r.release()
+			h.m.Leave(now, r.peer)
+		}
+	}))
+}
