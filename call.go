@@ -7,6 +7,7 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -57,6 +58,8 @@ type Call struct {
 	n    *Node
 	c    *session.Call
 	kind atomic.Pointer[string] // of the last path that was up
+
+	recorded sync.Once // in the history
 }
 
 // Path says how the other side of a call is reached.

@@ -78,6 +78,7 @@ var layers = house.Layers{
 		"github.com/pion/webrtc/v3":     {"media/webrtc"},
 		"github.com/quic-go/quic-go":    {"overlay"},
 		"go.etcd.io/bbolt":              {"internal/store"},
+		"rsc.io/qr":                     {"examples/softphone"},
 		"golang.org/x/crypto":           {"identity", "session", "session/ratchet", "internal/store"},
 		"golang.org/x/net":              {"nat", "nat/portmap", "overlay/lan", "internal/sock", "internal/natlab"},
 		"golang.org/x/sys":              {"nat", "nat/portmap", "internal/sock", "internal/natlab"},

@@ -9,8 +9,10 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"maps"
 	"math"
 	"net"
+	"slices"
 	"time"
 
 	"github.com/p2pos/p2pos/identity"
@@ -70,7 +72,7 @@ const historyPage = 64
 // database can't be read, with ctx's, or with net.ErrClosed.
 func (n *Node) History(ctx context.Context) iter.Seq2[Record, error] {
 	return func(yield func(Record, error) bool) {
-		n.writes.wait() // what an event has told of is there
+		n.catchUp()
 		for next := uint64(math.MaxUint64); ; {
 			page, err := n.historyPage(next)
 			if err == nil {
@@ -91,6 +93,22 @@ func (n *Node) History(ctx context.Context) iter.Seq2[Record, error] {
 			}
 		}
 	}
+}
+
+// catchUp waits until what the application knows of is written: what an event
+// has told, and calls whose Done is closed though their event is still to come.
+func (n *Node) catchUp() {
+	n.mu.Lock()
+	calls := slices.Collect(maps.Values(n.handles))
+	n.mu.Unlock()
+	for _, c := range calls {
+		select {
+		case <-c.Done():
+			n.recordCall(c)
+		default:
+		}
+	}
+	n.writes.wait()
 }
 
 func (n *Node) historyPage(from uint64) (page []Record, err error) {
@@ -150,8 +168,10 @@ func (n *Node) record(r Record) {
 	})
 }
 
-// recordCall writes down a call that has ended.
-func (n *Node) recordCall(c *Call) {
+// recordCall writes down a call that has ended, once.
+func (n *Node) recordCall(c *Call) { c.recorded.Do(func() { n.recordEnd(c) }) }
+
+func (n *Node) recordEnd(c *Call) {
 	stage, reason, talked := c.End()
 	r := Record{
 		When: c.Started(), Peer: c.Peer(), Name: c.Name(), Incoming: c.Incoming(),
@@ -175,7 +195,7 @@ func (n *Node) recordMissed(m CallMissed) {
 // object a line: {"contact":{…}} or {"record":{…}}. Secrets are left out. What
 // is added meanwhile may be missing. Errors: of w, of reading, ctx's.
 func (n *Node) Export(ctx context.Context, w io.Writer) error {
-	n.writes.wait()
+	n.catchUp()
 	out := json.NewEncoder(w)
 	for c := range n.book.All() {
 		if err := out.Encode(map[string]any{"contact": exportedContact{c.ID, c.Name, c.Verified, c.Blocked, c.Added}}); err != nil {

@@ -21,8 +21,8 @@ const answerTime = time.Second
 // help lists what a phone can do today.
 func help() []string {
 	return []string{
-		"ticket           print what others need to call you",
-		"call ID|TICKET   call somebody",
+		"ticket, qr       print what others need to call you, as text or as a picture",
+		"call WHOM        call somebody: an ID, a ticket, or a contact's name",
 		"answer, reject   take or refuse a call that rings; another one is put on hold",
 		"hangup           end the call, or stop calling",
 		"hold, resume     part from a call for a while, or take it up again",
@@ -30,6 +30,9 @@ func help() []string {
 		"words            what both of you should read aloud, to know that nobody listens in",
 		"                 with several calls, add the number of the one that is meant",
 		"record FILE.ogg  keep what you hear from now on; record stop ends that",
+		"add TICKET NAME  put somebody into your contacts, by ticket or ID",
+		"contacts         list them; verify, block, unblock, remove WHOM change one",
+		"history          what happened last",
 		"nat              what NAT is around you, as far as the neighbours can tell",
 		"status, peers    how the node is, and whom it is linked with",
 		"help, quit",
@@ -37,8 +40,8 @@ func help() []string {
 }
 
 // laterCommands are those of capabilities that are not there yet.
-const laterCommands = " dtmf transfer add contacts verify block unblock msg read send accept decline " +
-	"pause continue devices link revoke group history "
+const laterCommands = " dtmf transfer msg read send accept decline " +
+	"pause continue devices link revoke group "
 
 // command obeys one line, or says why not.
 func (p *phone) command(ctx context.Context, c typed) {
@@ -65,7 +68,7 @@ func (p *phone) obey(ctx context.Context, verb, arg string, at time.Time) error 
 		}
 	}
 	switch verb {
-	case "ticket", "nat", "status", "peers", "help", "quit":
+	case "ticket", "qr", "contacts", "history", "nat", "status", "peers", "help", "quit":
 		if arg != "" {
 			return fmt.Errorf("takes no %q", clip(arg, 40))
 		}
@@ -73,6 +76,16 @@ func (p *phone) obey(ctx context.Context, verb, arg string, at time.Time) error 
 	switch verb {
 	case "ticket":
 		return p.ticket(ctx)
+	case "qr":
+		return p.qr()
+	case "add":
+		return p.enter(arg)
+	case "verify", "block", "unblock", "remove":
+		return p.mark(verb, arg)
+	case "contacts":
+		p.contacts()
+	case "history":
+		return p.history(ctx)
 	case "answer", "reject":
 		return p.pickUp(arg, verb == "answer")
 	case "hangup":
@@ -117,7 +130,7 @@ func (p *phone) ticket(ctx context.Context) error {
 // later ends the call.
 func (p *phone) dial(ctx context.Context, to string, at time.Time) error {
 	if to == "" {
-		return errors.New("whom? call ID or call TICKET")
+		return errors.New("whom? call ID, TICKET or the name of a contact")
 	}
 	var peer identity.ID
 	var err error
@@ -129,7 +142,7 @@ func (p *phone) dial(ctx context.Context, to string, at time.Time) error {
 		}
 		peer = t.ID
 	} else {
-		peer, err = identity.ParseID(to)
+		peer, err = p.person(to)
 	}
 	if err != nil {
 		return err

@@ -112,6 +112,7 @@ func (p *phone) words(number string) error {
 	if list == nil {
 		return errors.New("not known yet; ask again in a moment")
 	}
-	p.emit(wordsEvent{Call: l.Call, Words: list})
+	c, _ := p.node.Contacts().Get(l.call.Peer())
+	p.emit(wordsEvent{Call: l.Call, Words: list, Verified: c.Verified})
 	return nil
 }

@@ -67,14 +67,19 @@ type incomingEvent struct {
 	who
 	Name    string `json:"name"`
 	Waiting bool   `json:"waiting"` // while another call is up
+	Contact string `json:"contact"` // the name in our contacts; "" = not there
 }
 
 func (incomingEvent) name() string { return "incoming" }
 func (e incomingEvent) text() string {
-	if e.Waiting {
-		return fmt.Sprintf("another call, %s, from %s%s: answer or reject", e.Call, e.Peer, saysToBe(e.Name))
+	from := e.Peer + saysToBe(e.Name)
+	if e.Contact != "" {
+		from = e.Contact
 	}
-	return fmt.Sprintf("call from %s%s: answer or reject", e.Peer, saysToBe(e.Name))
+	if e.Waiting {
+		return fmt.Sprintf("another call, %s, from %s: answer or reject", e.Call, from)
+	}
+	return fmt.Sprintf("call from %s: answer or reject", from)
 }
 
 // saysToBe shows a name that is somebody's own word: quoted, so that it cannot

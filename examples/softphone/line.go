@@ -65,7 +65,8 @@ func (p *phone) of(ctx context.Context, c *p2pos.Call) *line {
 	if c.Incoming() {
 		l := p.add(ctx, c.Peer().String(), c.Started())
 		l.call, l.incoming = c, true
-		p.emit(incomingEvent{l.who, c.Name(), c.Waiting()})
+		known, _ := p.node.Contacts().Get(c.Peer())
+		p.emit(incomingEvent{l.who, c.Name(), c.Waiting(), known.Name})
 		return l
 	}
 	l := p.line(func(l *line) bool { return l.call == nil })
@@ -134,6 +135,8 @@ func (p *phone) handle(ctx context.Context, e p2pos.Event) {
 		p.emit(natOf(e))
 	case p2pos.CallMissed:
 		p.emit(missedEvent{e.Peer.String(), e.Name, e.When.Format(time.RFC3339)})
+	case p2pos.ContactChanged:
+		p.emit(contactEvent{entryOf(e.Contact), e.Removed})
 	case p2pos.CallRinging:
 		if l := p.of(ctx, e.Call); l != nil {
 			p.emit(ringingEvent{l.who, l.age(), millis(e.RTT)})
