@@ -43,7 +43,10 @@ var layers = house.Layers{
 		"internal/carrier":  {"internal/wire"},
 		"overlay":           {"identity", "nat", "overlay/mesh", "overlay/directory", "overlay/mailbox", "overlay/relay", "internal/wire", "internal/sock", "internal/carrier", "internal/drive"},
 		"session/ratchet":   {"identity", "internal/wire"},
+		"session/chat":      {"identity", "session/ratchet", "internal/wire"},
 		"session":           {"identity", "nat", "overlay", "media", "internal/wire", "internal/drive"},
+
+		"session/chat/storetest": {"session/chat"},
 
 		// An embedder pays for what it uses: never media/webrtc or media/libopus.
 		".": {
