@@ -60,6 +60,8 @@ type Call struct {
 	kind atomic.Pointer[string] // of the last path that was up
 
 	recorded sync.Once // in the history
+
+	records records
 }
 
 // Path says how the other side of a call is reached.
@@ -191,7 +193,10 @@ func (c *Call) Waiting() bool { return c.c.Waiting() }
 func (c *Call) Reject() error { return c.late(c.c.Reject(session.Rejected)) }
 
 func (c *Call) late(err error) error {
-	if !errors.Is(err, session.ErrNoCall) {
+	switch {
+	case errors.Is(err, session.ErrIncapable):
+		return ErrIncapable
+	case !errors.Is(err, session.ErrNoCall):
 		return err
 	}
 	select {
@@ -211,8 +216,16 @@ func (c *Call) HangUp() error {
 	return nil
 }
 
+// SendDTMF presses keys on the telephone's keypad, as telephone events (RFC 4733):
+// 0-9, *, #, A-D, and a comma that waits for two seconds. It returns at once; a
+// key takes 170 ms, and keys of several calls of SendDTMF follow each other. The
+// voice goes on meanwhile. Errors, all before anything is sent: media.ErrKey and
+// media.ErrManyKeys (128 may wait), ErrIncapable, a *CallError when the call is
+// not answered or over, net.ErrClosed.
+func (c *Call) SendDTMF(digits string) error { return c.late(c.c.SendKeys(digits)) }
+
 // Mute sends silence instead of what the app writes, or ends that. A few tiny
-// packets a second keep the path alive.
+// packets a second keep the path alive, also when the app writes nothing.
 func (c *Call) Mute(on bool) {
 	_, out := c.c.Tracks()
 	out.Mute(on)
@@ -239,9 +252,15 @@ func (c *Call) VideoStats() media.VideoStats { return c.c.VideoStats() }
 // Path returns how the other side is reached now.
 func (c *Call) Path() Path { return pathOf(c.c.Path()) }
 
-// Stats returns the call's counters; media.Stats.Score with an earlier result
-// gives the quality of the time between. LongestGap starts anew at each call.
+// Stats returns the call's counters, and the score of about the last second;
+// media.Stats.Score with an earlier result gives the quality of the time between.
+// LongestGap starts anew at each call.
 func (c *Call) Stats() media.Stats { return c.c.Stats() }
+
+// Quality returns how the call has sounded, a sample about each second of the
+// last minute, oldest first, and what is wrong with it now. CallQuality tells
+// when that changes.
+func (c *Call) Quality() ([]media.Sample, media.Warning) { return c.c.Quality(nil) }
 
 // Done is closed when the call is over.
 func (c *Call) Done() <-chan struct{} { return c.c.Done() }

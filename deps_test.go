@@ -101,6 +101,7 @@ var purity = house.Purity{
 		"internal/sock/local.go":    "a local socket and its reader goroutine",
 		"internal/sock/socket.go":   "starts readers, default clock",
 		"internal/store/*.go":       "the database on disk: its file, its lock, logs",
+		"media/out.go":              "asks how long the app was silent",
 		"media/sound.go":            "reads the clock when a sound card asks",
 		"media/track.go":            "paces the application's reads",
 		"media/video_in.go":         "spaces the reader's wishes",

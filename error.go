@@ -27,6 +27,9 @@ var (
 	ErrRejected = errors.New("p2pos: rejected")
 	// ErrDenied reports a callee whose node refuses this caller.
 	ErrDenied = errors.New("p2pos: denied")
+	// ErrIncapable reports something in a call that the other side's program does
+	// not know of.
+	ErrIncapable = errors.New("p2pos: the other side's program cannot do that")
 	// ErrSelf reports a call to this node's own identity.
 	ErrSelf = errors.New("p2pos: that is your own identity")
 	// ErrOtherNetwork reports a ticket or a node of another network.

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/p2pos/p2pos/identity"
+	"github.com/p2pos/p2pos/media"
 	"github.com/p2pos/p2pos/nat"
 	"github.com/p2pos/p2pos/overlay"
 )
@@ -70,6 +71,28 @@ type CallResumed struct {
 // CallWords says that the safety words of a call are known.
 type CallWords struct{ Call *Call }
 
+// CallDTMF says that the other side has pressed a key: 0-9, *, #, A-D. It comes
+// once for each key, when that begins.
+type CallDTMF struct {
+	Call  *Call
+	Digit byte
+}
+
+// CallRecording says that what is said in a call is recorded from now on, or no
+// longer. ByMe tells that Call.Record does it, and that the other side knows;
+// else the other side says that it does: show that to whoever speaks.
+type CallRecording struct {
+	Call     *Call
+	On, ByMe bool
+}
+
+// CallQuality says that something began to be wrong with a call's sound, or no
+// longer is; Call.Quality has the numbers.
+type CallQuality struct {
+	Call         *Call
+	Began, Ended media.Warning
+}
+
 // CallEnded says that a call is over; Call.Err has the reason.
 type CallEnded struct{ Call *Call }
 
@@ -98,6 +121,9 @@ func (CallResumed) event()    {}
 func (CallWords) event()      {}
 func (CallEnded) event()      {}
 func (CallMissed) event()     {}
+func (CallDTMF) event()       {}
+func (CallRecording) event()  {}
+func (CallQuality) event()    {}
 
 // maxBacklog is how many events may wait for one reader. One that has stopped
 // reading loses the oldest.

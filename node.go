@@ -136,8 +136,11 @@ func newNode(cfg Config, conns []net.PacketConn, open opener) (*Node, error) {
 	}
 	hc := session.Config{
 		Self: dev, Name: cfg.Name, Logger: n.log,
-		// What every Opus decoder can take, and copies, which the session makes.
-		Calls: session.Options{MaxCalls: cfg.MaxCalls, Capabilities: session.CapDTX | session.CapFEC | session.CapRED},
+		// What every Opus decoder can take, and what the session does itself.
+		Calls: session.Options{
+			MaxCalls:     cfg.MaxCalls,
+			Capabilities: session.CapDTX | session.CapFEC | session.CapRED | session.CapKeys | session.CapRecord,
+		},
 	}
 	hc.Blocked = n.book.blocked
 	if cfg.Policy != nil {
@@ -296,6 +299,18 @@ func (n *Node) Events(ctx context.Context) iter.Seq[Event] {
 	return n.events.all(ctx, nil)
 }
 
+// spawn runs f on a goroutine that Close waits for; net.ErrClosed once that has
+// begun.
+func (n *Node) spawn(f func()) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.closed {
+		return net.ErrClosed
+	}
+	n.wg.Go(f)
+	return nil
+}
+
 // pump carries events from the sessions to the app's readers.
 func (n *Node) pump() {
 	var missed *Call // the call that has just ended, if it was
@@ -340,6 +355,14 @@ func (n *Node) pump() {
 			}
 		case session.CallWords:
 			n.events.publish(CallWords{n.handle(e.Call)})
+		case session.CallKey:
+			n.events.publish(CallDTMF{n.handle(e.Call), e.Digit})
+		case session.CallRecording:
+			c := n.handle(e.Call)
+			c.records.told(e.On, e.ByUs)
+			n.events.publish(CallRecording{c, e.On, e.ByUs})
+		case session.CallQuality:
+			n.events.publish(CallQuality{n.handle(e.Call), e.Began, e.Ended})
 		case session.CallEnded:
 			c := n.handle(e.Call)
 			n.quiet(c)

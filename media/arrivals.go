@@ -71,19 +71,7 @@ type receiptSlot struct {
 
 // Receive notes a packet.
 func (a *Arrivals) Receive(now time.Time, seq uint16, ts uint32) {
-	if !a.begun {
-		a.begun, a.epoch = true, now
-		a.restart(seq)
-	}
-	at := now.Sub(a.epoch)
-	n := a.high + int64(int16(seq-uint16(a.high)))
-	if n > a.high+maxDropout || n < a.high-receiptSlots/2 {
-		a.restart(seq)
-		n = a.high
-	}
-	a.slots[n&(receiptSlots-1)] = receiptSlot{n, at}
-	a.high = max(a.high, n)
-	a.fresh++
+	at := a.note(now, seq)
 	if a.stamped {
 		a.baseTS += int64(int32(ts - a.lastTS))
 	}
@@ -93,6 +81,28 @@ func (a *Arrivals) Receive(now time.Time, seq uint16, ts uint32) {
 		a.stamped, a.smooth, a.atTold = true, transit, transit // new timestamps
 	}
 	a.smooth += (transit - a.smooth) / 4
+}
+
+// Event notes a packet beside the sound, whose timestamp says nothing about its
+// way.
+func (a *Arrivals) Event(now time.Time, seq uint16) { a.note(now, seq) }
+
+// note notes a packet's arrival and returns when that was.
+func (a *Arrivals) note(now time.Time, seq uint16) (at time.Duration) {
+	if !a.begun {
+		a.begun, a.epoch = true, now
+		a.restart(seq)
+	}
+	at = now.Sub(a.epoch)
+	n := a.high + int64(int16(seq-uint16(a.high)))
+	if n > a.high+maxDropout || n < a.high-receiptSlots/2 {
+		a.restart(seq)
+		n = a.high
+	}
+	a.slots[n&(receiptSlots-1)] = receiptSlot{n, at}
+	a.high = max(a.high, n)
+	a.fresh++
+	return at
 }
 
 func (a *Arrivals) restart(seq uint16) {

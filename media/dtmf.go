@@ -91,10 +91,13 @@ func NewTone(digit byte, d time.Duration) (t Tone, ok bool) {
 	return Tone{digit: digit, total: int(toSamples(d))}, IsKey(digit)
 }
 
+// sounds says whether Next has something to give.
+func (t *Tone) sounds() bool { return t.ends != eventEnds && t.total != 0 }
+
 // Next returns the packet for the next 20 ms, and false when the tone is over.
 // First is set on the packet that carries the marker (RFC 4733 §2.5.1.2).
 func (t *Tone) Next() (e Event, first, ok bool) {
-	if t.ends == eventEnds || t.total == 0 {
+	if !t.sounds() {
 		return Event{}, false, false
 	}
 	first = t.done == 0

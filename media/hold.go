@@ -39,17 +39,27 @@ func (t *Out) Hold(now time.Time, on bool) {
 	}
 }
 
-// Keep sends one tiny packet of silence if the track is held, so that the path
-// stays alive and the other side's buffer full of nothing. It returns what the
-// session reports.
-func (t *Out) Keep(now time.Time) error {
+// Keep sends one tiny packet of silence in the place of an app that is held or
+// has written nothing for a while, so that the path stays alive and the other
+// side's buffer full of nothing; quiet is how long ago the last packet was. What
+// the app writes next goes on at the right time, whether its timestamps count
+// the pause or not. After Close it does nothing. It returns what the session
+// reports.
+func (t *Out) Keep(now time.Time, quiet time.Duration) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if !t.hold.on || t.closed.Load() {
+	if t.closed.Load() {
 		return nil
 	}
+	var ts uint32
+	if t.hold.on {
+		ts = t.hold.at(now)
+	} else {
+		ts = t.time.keep(int(toSamples(min(quiet, time.Hour))))
+		t.kept, t.since = now, FrameSamples
+	}
 	copy(t.quiet[:], silence)
-	t.frame = Frame{Payload: t.quiet[:], Timestamp: t.hold.at(now), Samples: FrameSamples}
+	t.frame = Frame{Payload: t.quiet[:], Timestamp: ts, Samples: FrameSamples}
 	err := t.send(&t.frame)
 	t.frame.Payload = nil
 	return err

@@ -29,12 +29,11 @@ func TestOutHold(t *testing.T) {
 		out.Hold(now, true)
 		for i := range 50 { // a second
 			if i%5 == 0 {
-				out.Keep(now)
+				out.Keep(now, 0)
 			}
 			write()
 		}
 		out.Hold(now, false)
-		out.Keep(now)
 		write()
 		write()
 		if len(s.frames) != 2+10+2 {
@@ -64,7 +63,7 @@ func TestOutHoldEarlyAndLate(t *testing.T) {
 	out := NewOut(s.send)
 	now := time.Unix(1000, 0)
 	out.Hold(now, true)
-	out.Keep(now)
+	out.Keep(now, 0)
 	out.Hold(now.Add(time.Second), false)
 	if err := out.WriteFrame(&Frame{Payload: speech(1), Timestamp: 7}); err != nil {
 		t.Fatal(err)
@@ -74,7 +73,7 @@ func TestOutHoldEarlyAndLate(t *testing.T) {
 	}
 	out.Hold(now, true)
 	out.Close()
-	out.Keep(now)
+	out.Keep(now, 0)
 	if len(s.frames) != 2 {
 		t.Error("kept after Close")
 	}

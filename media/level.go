@@ -25,6 +25,15 @@ func Level(pcm []int16) uint8 {
 	return uint8(min(max(math.Round(-db), 0), Silence))
 }
 
+// Linear turns a level in -dBov into an audioLevel of W3C webrtc-stats: 1 for 0
+// dBov, half for each 6 dB below, 0 for silence.
+func Linear(level uint8) float64 {
+	if level >= Silence {
+		return 0
+	}
+	return math.Pow(10, -float64(level)/20)
+}
+
 const (
 	// meterFall is how fast a meter's needle falls, in dB for each 20 ms: 60 dB
 	// in a second, so that an eye can follow and a pause shows.

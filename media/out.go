@@ -7,6 +7,7 @@ import (
 	"io"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // keepSamples is the longest time between packets of a silent track, 100 ms:
@@ -21,13 +22,16 @@ type Out struct {
 	muted  atomic.Bool
 	closed atomic.Bool
 	advice atomic.Pointer[Advice] // nil = DefaultAdvice
+	tap    atomic.Pointer[func(*Frame)]
+	level  atomic.Uint32 // as Silence less -dBov
 
 	// Writes are put in order by mu, which is held while send runs: send is the
 	// session's, takes only locks of its own and never calls back into a track.
 	mu    sync.Mutex
 	time  timeline
-	since int  // samples since the last packet
-	hush  bool // the last packet was sent muted
+	kept  time.Time // when Keep last sent
+	since int       // samples since the last packet
+	hush  bool      // the last packet was sent muted
 	quiet [len(silence)]byte
 	hold  hold
 	frame Frame // handed to send, so that it need not escape
@@ -66,9 +70,14 @@ func (t *Out) WriteFrame(f *Frame) error {
 	if t.hold.on {
 		return nil
 	}
-	ts, gap := t.time.next(f.Timestamp, samples)
+	pause := 0
+	if t.time.kept > 0 {
+		pause = int(toSamples(time.Since(t.kept)))
+	}
+	ts, gap := t.time.next(f.Timestamp, samples, pause)
 	t.frame = Frame{Payload: f.Payload, Timestamp: ts, Samples: samples, Marker: f.Marker}
 	muted := t.muted.Load()
+	t.tapped(muted)
 	if muted || len(f.Payload) == 0 {
 		// The first muted frame always goes out, so that the other side is
 		// silent at once instead of prolonging the last sound.
@@ -88,6 +97,37 @@ func (t *Out) WriteFrame(f *Frame) error {
 		return fmt.Errorf("media: write frame: %w", err)
 	}
 	return nil
+}
+
+// Tap has f see every frame that is written from now on, for a recording; nil
+// ends that. What is written while muted has no payload. f must not block, must
+// not keep the frame and must not call the track.
+func (t *Out) Tap(f func(*Frame)) { tap(&t.tap, f) }
+
+// tapped shows t.frame.
+func (t *Out) tapped(muted bool) {
+	p := t.tap.Load()
+	if p == nil {
+		return
+	}
+	b := t.frame.Payload
+	if muted {
+		t.frame.Payload = nil
+	}
+	(*p)(&t.frame)
+	t.frame.Payload = b
+}
+
+// SetLevel says how loud the sound in the frames is, in -dBov from 0 to 127, for
+// Stats: whoever encodes knows.
+func (t *Out) SetLevel(level uint8) { t.level.Store(Silence - uint32(min(level, Silence))) }
+
+// Stats fills in what the track knows.
+func (t *Out) Stats(s *Stats) {
+	s.SourceLevel = 0
+	if !t.muted.Load() {
+		s.SourceLevel = Linear(uint8(Silence - t.level.Load()))
+	}
 }
 
 // Advice returns what the network can carry now, for whoever encodes. It may

@@ -46,7 +46,7 @@ func (p *Packetizer) Next(f Frame, h *rtp.Header) {
 			}
 		}
 	}
-	ts, gap := p.time.next(f.Timestamp, samples)
+	ts, gap := p.time.next(f.Timestamp, samples, 0)
 	quiet := isSilence(f.Payload)
 	*h = rtp.Header{
 		Version:        2,
@@ -59,3 +59,22 @@ func (p *Packetizer) Next(f Frame, h *rtp.Header) {
 	p.seq++
 	p.quiet = quiet
 }
+
+// Event fills h for a packet beside the sound, a key for instance, and counts on.
+// All packets of one event have the timestamp of its start (RFC 4733 §2.5.1.2),
+// ts, by the clock of those that Next fills in.
+func (p *Packetizer) Event(ts uint32, marker bool, payloadType uint8, h *rtp.Header) {
+	*h = rtp.Header{
+		Version:        2,
+		Marker:         marker,
+		PayloadType:    payloadType,
+		SequenceNumber: p.seq,
+		Timestamp:      ts,
+		SSRC:           p.ssrc,
+	}
+	p.seq++
+}
+
+// Clock returns where the sound has come to: the timestamp behind the last
+// frame.
+func (p *Packetizer) Clock() uint32 { return p.offset + p.time.out + p.time.span }

@@ -152,6 +152,31 @@ func NewPlayout(c PlayoutConfig) *Playout {
 // it; the buffer then begins anew.
 func (p *Playout) Push(now time.Time, h *rtp.Header, payload []byte) { p.push(now, h, payload) }
 
+// Skip notes a packet of the stream that has no sound in it, a key for instance,
+// so that its number is not taken for a loss.
+func (p *Playout) Skip(h *rtp.Header) {
+	if !p.synced || h.SSRC != p.ssrc {
+		return
+	}
+	seq := p.high + int64(int16(h.SequenceNumber-uint16(p.high)))
+	s := &p.slots[seq&(playoutSlots-1)]
+	if seq < p.nextSeq || seq >= p.nextSeq+playoutSlots || s.full {
+		return
+	}
+	s.seq, s.ts = seq, p.highTS
+}
+
+// passed moves the position over numbers without sound in front of seq.
+func (p *Playout) passed(seq int64) {
+	for p.nextSeq < seq {
+		s := &p.slots[p.nextSeq&(playoutSlots-1)]
+		if s.seq != p.nextSeq || s.full {
+			return
+		}
+		p.nextSeq++
+	}
+}
+
 // push returns the slot in which the packet now is, or nil.
 func (p *Playout) push(now time.Time, h *rtp.Header, payload []byte) *slot {
 	p.stats.Received++

@@ -79,6 +79,7 @@ func (p *Playout) Pop(now time.Time, f *Frame, buf []byte) bool {
 			return true
 		}
 		p.settle(s)
+		p.passed(s.seq)
 		long := at - toDuration(p.next) - p.delay.due // negative: too short
 		hole := s.ts - p.next
 		if hole >= minSamples {

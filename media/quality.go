@@ -138,6 +138,14 @@ func (q *Quality) set(w Warning, bad, calm bool) {
 // Warnings returns what is wrong now.
 func (q *Quality) Warnings() Warning { return q.warning }
 
+// Last returns the newest sample; false before the first.
+func (q *Quality) Last() (x Sample, ok bool) {
+	if q.n == 0 {
+		return Sample{}, false
+	}
+	return q.ring[(q.n-1)%HistoryPoints], true
+}
+
 // History appends the last samples to dst, at most HistoryPoints, oldest first.
 func (q *Quality) History(dst []Sample) []Sample {
 	for i := max(q.n-HistoryPoints, 0); i < q.n; i++ {

@@ -40,6 +40,17 @@ type Reception struct {
 
 // Receive notes a packet with payload of n bytes.
 func (r *Reception) Receive(now time.Time, h *rtp.Header, n int) {
+	if r.count(now, h, n) {
+		r.measure(now, h.Timestamp)
+	}
+}
+
+// Event notes a packet beside the sound, a key for instance: its timestamp is
+// that of the event's start and says nothing about jitter (RFC 4733 §2.5.1.2).
+func (r *Reception) Event(now time.Time, h *rtp.Header, n int) { r.count(now, h, n) }
+
+// count notes a packet, and says whether its numbers are believed.
+func (r *Reception) count(now time.Time, h *rtp.Header, n int) bool {
 	r.total++
 	r.bytes += uint64(n)
 	r.last = now
@@ -56,7 +67,7 @@ func (r *Reception) Receive(now time.Time, h *rtp.Header, n int) {
 		// A.1: two packets in a row make a restarted sender believable.
 		if !r.oddSet || r.odd != h.SequenceNumber {
 			r.odd, r.oddSet = h.SequenceNumber+1, true
-			return
+			return false
 		}
 		r.lost += r.missing()
 		r.restart(h)
@@ -65,7 +76,7 @@ func (r *Reception) Receive(now time.Time, h *rtp.Header, n int) {
 	}
 	r.oddSet = false
 	r.packets++
-	r.measure(now, h.Timestamp)
+	return true
 }
 
 // restart begins with h. The jitter is kept, the transit is not.

@@ -25,7 +25,7 @@ type Sending struct {
 	ssrc    uint32
 	packets uint64
 	bytes   uint64
-	lastTS  uint32
+	lastTS  uint32 // of sound
 	lastAt  time.Time
 
 	rtt         time.Duration
@@ -41,6 +41,23 @@ func (x *Sending) Send(now time.Time, h *rtp.Header, n int) {
 	x.packets++
 	x.bytes += uint64(n)
 	x.lastTS, x.lastAt = h.Timestamp, now
+}
+
+// Event notes a packet beside the sound, whose timestamp says nothing about the
+// stream's clock.
+func (x *Sending) Event(now time.Time, h *rtp.Header, n int) {
+	x.begin(now)
+	x.ssrc = h.SSRC
+	x.packets++
+	x.bytes += uint64(n)
+}
+
+// Clock returns the stream's timestamp at now; false before the first sound.
+func (x *Sending) Clock(now time.Time) (ts uint32, ok bool) {
+	if x.lastAt.IsZero() {
+		return 0, false
+	}
+	return x.lastTS + uint32(toSamples(max(now.Sub(x.lastAt), 0))), true
 }
 
 func (x *Sending) begin(now time.Time) {
@@ -71,9 +88,7 @@ func (x *Sending) Report(now time.Time) rtcp.SenderReport {
 		PacketCount: uint32(x.packets),
 		OctetCount:  uint32(x.bytes),
 	}
-	if x.Sent() {
-		r.RTPTime = x.lastTS + uint32(toSamples(max(now.Sub(x.lastAt), 0)))
-	}
+	r.RTPTime, _ = x.Clock(now)
 	return r
 }
 

@@ -12,6 +12,7 @@ import (
 type Sound struct {
 	in     *In
 	player *Player
+	meter  Meter
 }
 
 // NewSound returns the sound of a track in 1 or 2 channels, as many as dec
@@ -38,8 +39,14 @@ func (s *Sound) Read(pcm []int16) error {
 	default:
 	}
 	s.player.Pull(time.Now(), pcm)
+	s.meter.Add(pcm)
+	s.in.level.Store(Silence - uint32(s.meter.Level()))
 	return nil
 }
+
+// Level returns how loud the sound is, in -dBov from 0 to 127, falling slowly as
+// a meter does, and whether somebody speaks.
+func (s *Sound) Level() (level uint8, voice bool) { return s.meter.Level(), s.meter.Voice() }
 
 // Broken returns how many packets the decoder refused.
 func (s *Sound) Broken() uint64 { return s.player.Broken() }
@@ -49,6 +56,12 @@ func (s *Sound) Broken() uint64 { return s.player.Broken() }
 type locked struct{ in *In }
 
 func (l locked) Pop(now time.Time, f *Frame, buf []byte) bool {
+	ok := l.pop(now, f, buf)
+	l.in.tapped(f)
+	return ok
+}
+
+func (l locked) pop(now time.Time, f *Frame, buf []byte) bool {
 	l.in.mu.Lock()
 	defer l.in.mu.Unlock()
 	l.in.play.stretch = true

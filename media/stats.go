@@ -9,7 +9,7 @@ import (
 
 // Stats is what is known about a call's sound. Names are those of W3C
 // webrtc-stats where it has one. Sent and received bytes are payload alone.
-// Sending, Rate, Reception and In each fill in their part.
+// Sending, Rate, Reception, Out and In each fill in their part.
 type Stats struct {
 	// Sending.
 	PacketsSent, BytesSent uint64
@@ -22,6 +22,9 @@ type Stats struct {
 	LossBurst              float64       // packets lost in a row on average, as the peer tells
 	Advice                 Advice        // what follows from that
 	CopiesSent             uint64        // of frames, as redundancy (RFC 2198)
+	// SourceLevel is how loud what is sent is, 0 to 1 as W3C's audioLevel; 0 also
+	// while muted, and where the app gives encoded frames and no SetLevel.
+	SourceLevel float64
 
 	// Reception.
 	PacketsReceived, BytesReceived uint64
@@ -45,6 +48,9 @@ type Stats struct {
 	PacketsRestored            uint64        // lost, and played from a copy
 	FECSamples                 uint64        // lost, and restored by in-band FEC
 	FrameDuration              time.Duration // of the packet played last; 0 = none yet
+	// AudioLevel is how loud what is heard is, 0 to 1; 0 also where the app reads
+	// encoded frames and not sound.
+	AudioLevel float64
 
 	// Score.
 	Concealed float64 // share of the interval's playout time, 0 to 1

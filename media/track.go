@@ -26,6 +26,8 @@ type In struct {
 	arrived chan struct{} // capacity 1: a packet came while nothing played, or for ReadPacket
 	closed  chan struct{}
 	reading atomic.Bool
+	tap     atomic.Pointer[func(*Frame)]
+	level   atomic.Uint32 // of the sound that was read last, as Silence less -dBov
 
 	// Of the reader, guarded by reading.
 	timer *time.Timer
@@ -80,6 +82,21 @@ func (t *In) PushRedundant(now time.Time, h *rtp.Header, payload []byte, list []
 	}
 }
 
+// Skip notes an authenticated packet of the stream without sound in it, a key for
+// instance.
+func (t *In) Skip(now time.Time, h *rtp.Header) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.done {
+		return
+	}
+	if !t.last.IsZero() {
+		t.gap = max(t.gap, now.Sub(t.last))
+	}
+	t.last = now
+	t.play.Skip(h)
+}
+
 // ReadFrame waits until the next frame is to be played and fills it in. The
 // first one comes when the buffer is ready, each later one as long after the
 // one before as that lasts: 20 ms for the usual frames. Where nothing can be
@@ -93,7 +110,11 @@ func (t *In) ReadFrame(ctx context.Context, f *Frame) error {
 		return ErrReading
 	}
 	defer t.reading.Store(false)
-	return t.await(ctx, func() (time.Duration, error) { return t.step(time.Now(), f) })
+	err := t.await(ctx, func() (time.Duration, error) { return t.step(time.Now(), f) })
+	if err == nil {
+		t.tapped(f)
+	}
+	return err
 }
 
 // await calls step until it neither asks to wait nor fails.
@@ -202,6 +223,7 @@ func (t *In) shadow(now time.Time) {
 			t.due = now
 		}
 		t.play.Pop(t.due, &f, t.dark[:0])
+		t.tapped(&f)
 		t.due = t.due.Add(toDuration(int64(f.Samples)))
 	}
 }
@@ -228,14 +250,46 @@ func (t *In) sleep(ctx context.Context, wait time.Duration) error {
 	return nil
 }
 
+// Tap has f see every frame that is read from now on, as it is read, for a
+// recording, or would be where packets are read; nil ends that. f must not block,
+// must not keep the frame and must not call the track.
+func (t *In) Tap(f func(*Frame)) { tap(&t.tap, f) }
+
+func (t *In) tapped(f *Frame) {
+	if p := t.tap.Load(); p != nil {
+		(*p)(f)
+	}
+}
+
+func tap(p *atomic.Pointer[func(*Frame)], f func(*Frame)) {
+	if f == nil {
+		p.Store(nil)
+		return
+	}
+	p.Store(&f)
+}
+
 // Stats fills in what the track knows, and starts LongestGap anew.
 func (t *In) Stats(s *Stats) {
-	now := time.Now()
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	t.stats(s)
+	t.gap = 0
+}
+
+// Peek is Stats for whoever looks beside the app: LongestGap goes on.
+func (t *In) Peek(s *Stats) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.stats(s)
+}
+
+func (t *In) stats(s *Stats) {
+	now := time.Now()
 	if t.raw != nil {
 		t.shadow(now)
 	}
+	s.AudioLevel = Linear(uint8(Silence - t.level.Load()))
 	p := t.play.Stats(now)
 	s.PacketsDiscarded = p.Late + p.Dropped + p.Malformed
 	s.PacketsDuplicated = p.Duplicate
@@ -256,7 +310,6 @@ func (t *In) Stats(s *Stats) {
 	if !t.last.IsZero() {
 		s.LongestGap = max(t.gap, now.Sub(t.last))
 	}
-	t.gap = 0
 }
 
 // Close ends the track: a ReadFrame that waits, and every later one, returns

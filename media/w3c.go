@@ -7,7 +7,7 @@ import "time"
 // Metric is one number under its name in W3C webrtc-stats, in the unit that has
 // there: times are seconds, bytes are payload.
 type Metric struct {
-	Type  string // of the report: inbound-rtp, outbound-rtp, remote-inbound-rtp
+	Type  string // of the report: inbound-rtp, outbound-rtp, media-source, remote-inbound-rtp
 	Name  string
 	Value float64
 }
@@ -17,7 +17,7 @@ type Metric struct {
 // What it has no name for is not there.
 func (s *Stats) W3C() []Metric {
 	seconds := time.Duration.Seconds
-	in, out, remote := "inbound-rtp", "outbound-rtp", "remote-inbound-rtp"
+	in, out, remote, source := "inbound-rtp", "outbound-rtp", "remote-inbound-rtp", "media-source"
 	return []Metric{
 		{in, "packetsReceived", float64(s.PacketsReceived)},
 		{in, "bytesReceived", float64(s.BytesReceived)},
@@ -35,9 +35,11 @@ func (s *Stats) W3C() []Metric {
 		{in, "jitterBufferDelay", seconds(s.JitterBufferDelay)},
 		{in, "jitterBufferTargetDelay", seconds(s.JitterBufferTarget) * float64(s.JitterBufferEmittedCount)},
 		{in, "jitterBufferEmittedCount", float64(s.JitterBufferEmittedCount)},
+		{in, "audioLevel", s.AudioLevel},
 		{out, "packetsSent", float64(s.PacketsSent)},
 		{out, "bytesSent", float64(s.BytesSent)},
 		{out, "targetBitrate", float64(s.Advice.Bitrate)},
+		{source, "audioLevel", s.SourceLevel},
 		{remote, "packetsLost", float64(s.RemotePacketsLost)},
 		{remote, "fractionLost", s.FractionLost},
 		{remote, "jitter", seconds(s.RemoteJitter)},

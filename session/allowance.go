@@ -57,25 +57,29 @@ func (s *seenCalls) add(now time.Time, id CallID, expires time.Time) {
 	s.list = append(s.list[:oldest], s.list[oldest+1:]...)
 }
 
-// allowance is a token bucket of INVITEs. It counts used tokens, so that the
-// zero value is full.
+// allowance is a token bucket. It counts used tokens, so that the zero value is
+// full.
 type allowance struct {
 	used int
 	last time.Time // when the last token came back
 }
 
-func (a *allowance) take(now time.Time) bool {
+// take takes a token for something that a person does: an INVITE, a recording.
+func (a *allowance) take(now time.Time) bool { return a.takeOf(now, inviteBurst, inviteRefill) }
+
+// takeOf takes one of burst tokens, of which one comes back each refill.
+func (a *allowance) takeOf(now time.Time, burst int, refill time.Duration) bool {
 	if a.used > 0 {
-		n := int(min(now.Sub(a.last)/inviteRefill, inviteBurst))
+		n := int(min(now.Sub(a.last)/refill, time.Duration(burst)))
 		if n > 0 {
 			a.used = max(a.used-n, 0)
-			a.last = a.last.Add(time.Duration(n) * inviteRefill)
+			a.last = a.last.Add(time.Duration(n) * refill)
 		}
 	}
 	if a.used == 0 {
 		a.last = now
 	}
-	if a.used >= inviteBurst {
+	if a.used >= burst {
 		return false
 	}
 	a.used++

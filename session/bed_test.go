@@ -115,8 +115,21 @@ func describe(e Event) string {
 		return fmt.Sprintf("words %s", e.ID.Short())
 	case Replaced:
 		return fmt.Sprintf("replaced %s by %s", e.Old.Short(), e.New.Short())
+	case Recording:
+		return recorded(e)
 	}
 	return fmt.Sprintf("%T", e)
+}
+
+func recorded(e Recording) string {
+	word, by := "off", "peer"
+	if e.On {
+		word = "on"
+	}
+	if e.ByUs {
+		by = "us"
+	}
+	return "recorded " + word + " by " + by
 }
 
 // take returns and forgets the events so far.
@@ -158,6 +171,8 @@ func (s *side) expect(rule string, want ...string) {
 			got = append(got, what+" "+by)
 		case Replaced:
 			got = append(got, "replaced")
+		case Recording:
+			got = append(got, recorded(e))
 		}
 	}
 	if fmt.Sprint(got) != fmt.Sprint(want) {

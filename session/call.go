@@ -48,23 +48,43 @@ type (
 		Call     *Call
 		On, ByUs bool
 	}
-	CallWords  struct{ Call *Call } // Call.SafetyWords are known
+	CallWords struct{ Call *Call } // Call.SafetyWords are known
+	// CallRecording says that a call is recorded from now on, or no longer: by
+	// us, and the other side knows, or by the other side.
+	CallRecording struct {
+		Call     *Call
+		On, ByUs bool
+	}
+	// CallQuality says that something began to be wrong with a call's sound, or
+	// is no longer.
+	CallQuality struct {
+		Call         *Call
+		Began, Ended media.Warning
+	}
+	// CallKey says that the other side has pressed a key of its keypad.
+	CallKey struct {
+		Call  *Call
+		Digit byte
+	}
 	CallEnded  struct{ Call *Call }
 	CallMissed struct{ Missed Missed }
 )
 
-func (LinkUp) hubEvent()       {}
-func (LinkDown) hubEvent()     {}
-func (NATFound) hubEvent()     {}
-func (CallIncoming) hubEvent() {}
-func (CallRinging) hubEvent()  {}
-func (CallAnswered) hubEvent() {}
-func (CallMedia) hubEvent()    {}
-func (CallPath) hubEvent()     {}
-func (CallHeld) hubEvent()     {}
-func (CallWords) hubEvent()    {}
-func (CallEnded) hubEvent()    {}
-func (CallMissed) hubEvent()   {}
+func (LinkUp) hubEvent()        {}
+func (LinkDown) hubEvent()      {}
+func (NATFound) hubEvent()      {}
+func (CallIncoming) hubEvent()  {}
+func (CallRinging) hubEvent()   {}
+func (CallAnswered) hubEvent()  {}
+func (CallMedia) hubEvent()     {}
+func (CallPath) hubEvent()      {}
+func (CallHeld) hubEvent()      {}
+func (CallWords) hubEvent()     {}
+func (CallEnded) hubEvent()     {}
+func (CallMissed) hubEvent()    {}
+func (CallRecording) hubEvent() {}
+func (CallQuality) hubEvent()   {}
+func (CallKey) hubEvent()       {}
 
 // A Call is one conversation, from the first ring to its end.
 type Call struct {
@@ -208,6 +228,29 @@ func (c *Call) held(now time.Time, e Held) {
 	c.hub.emit(CallHeld{c, e.On, e.ByUs})
 }
 
+// Record tells the other side that the call is recorded from now on, or no
+// longer; CallRecording follows when it knows. Errors: ErrNoCall, ErrIncapable,
+// net.ErrClosed.
+func (c *Call) Record(on bool) error {
+	return c.command(func(now time.Time) error { return c.hub.m.Record(now, c.leg, on) })
+}
+
+// SendKeys presses keys, one after the other; see media.Keypad.Dial for what
+// there is and its errors. It returns at once. Further errors: ErrNoCall,
+// ErrIncapable.
+func (c *Call) SendKeys(digits string) error {
+	f := c.live.Load()
+	if f == nil {
+		return ErrNoCall
+	}
+	select {
+	case <-c.done:
+		return ErrNoCall
+	default:
+	}
+	return f.dial(digits)
+}
+
 func (c *Call) command(f func(now time.Time) error) (err error) {
 	// Draining before the command returns means that its effects are there:
 	// what the app sends right after Answer is heard.
@@ -260,7 +303,20 @@ func (c *Call) Stats() media.Stats {
 		f.stats(&s)
 	}
 	c.in.Stats(&s)
+	c.out.Stats(&s)
 	return s
+}
+
+// Quality appends a minute of the call's samples to dst, oldest first, and
+// returns what is wrong now. Before the answer there is nothing.
+func (c *Call) Quality(dst []media.Sample) ([]media.Sample, media.Warning) {
+	f := c.live.Load()
+	if f == nil {
+		return dst, 0
+	}
+	f.qualityMu.Lock()
+	defer f.qualityMu.Unlock()
+	return f.quality.History(dst), f.quality.Warnings()
 }
 
 // finish marks the call as ended and lets go of everything. It runs on the
@@ -355,6 +411,10 @@ func (h *Hub) handle(now time.Time, e Event) {
 			c.id = e.New
 			c.mu.Unlock()
 			h.calls[e.New] = c
+		}
+	case Recording:
+		if c := h.calls[e.ID]; c != nil {
+			h.emit(CallRecording{c, e.On, e.ByUs})
 		}
 	case Ended:
 		if c := h.calls[e.ID]; c != nil {

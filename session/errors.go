@@ -32,6 +32,9 @@ var (
 	ErrNoCall = errors.New("session: no such call")
 	// ErrBusy reports that as many calls are up as the machine may hold.
 	ErrBusy = errors.New("session: line busy")
+	// ErrIncapable reports a command that the other side's program would not
+	// understand.
+	ErrIncapable = errors.New("session: the other side cannot do that")
 	// ErrDenied reports that the other side refused our proof.
 	ErrDenied = errors.New("session: denied")
 	// ErrNotForUs reports a proof whose reach tag none of our secrets makes.

@@ -49,6 +49,15 @@ type Answered struct {
 	Keys   Keys
 }
 
+// Recording reports that what is said in a call is recorded from now on, or no
+// longer. ByUs tells that this side does it, and that the other one knows; else
+// the other side says that it does.
+type Recording struct {
+	ID   CallID
+	On   bool
+	ByUs bool
+}
+
 // Ended reports the end of a call. It comes once for each call, last.
 type Ended struct {
 	ID     CallID
@@ -84,13 +93,14 @@ type Held struct {
 	ByUs bool
 }
 
-func (Incoming) event() {}
-func (Ringing) event()  {}
-func (Answered) event() {}
-func (Ended) event()    {}
-func (Missed) event()   {}
-func (Replaced) event() {}
-func (Held) event()     {}
+func (Incoming) event()  {}
+func (Ringing) event()   {}
+func (Answered) event()  {}
+func (Ended) event()     {}
+func (Missed) event()    {}
+func (Replaced) event()  {}
+func (Held) event()      {}
+func (Recording) event() {}
 
 // Counters count the messages that Receive dropped, by cause.
 type Counters struct {

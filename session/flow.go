@@ -28,10 +28,19 @@ type flow struct {
 	out    *Outbound
 	last   [replayed][]byte // the latest datagrams, in turn
 	next   int
+	pad    media.Keypad
+	sentAt time.Time // the last packet of sound, and how long that lasts
+	lasts  time.Duration
 
 	recvMu   sync.Mutex // guards what follows
 	in       *Inbound
 	feedback Feedback // on its way to out
+
+	qualityMu sync.Mutex // guards what follows
+	quality   media.Quality
+
+	dialled chan struct{} // capacity 1: the keypad has something to send
+	pressed chan byte     // keys of the other side; when full they are dropped
 
 	heard  atomic.Bool   // media came since the last report
 	urgent chan struct{} // capacity 1: a queue builds up, full = told already
@@ -61,6 +70,7 @@ func newFlow(now time.Time, h *Hub, c *Call, ov *overlay.Peer, e Answered) (*flo
 	f := &flow{
 		hub: h, call: c, ov: ov, id: e.ID, ssrc: e.Params.RemoteSSRC,
 		out: s.Out, in: s.In,
+		dialled: make(chan struct{}, 1), pressed: make(chan byte, keyBurst), sentAt: now,
 		urgent: make(chan struct{}, 1), holds: make(chan bool, 1),
 		first: make(chan struct{}), stop: make(chan struct{}),
 	}
@@ -80,17 +90,19 @@ func (f *flow) hold(on bool) {
 	f.holds <- on
 }
 
-// start begins the reports; the hub's loop calls it once.
-func (f *flow) start() { f.hub.wg.Go(f.report) }
+// start begins what the flow does by itself; the hub's loop calls it once.
+func (f *flow) start() { f.hub.wg.Go(f.run) }
 
 // send protects one frame and sends it.
 func (f *flow) send(frame *media.Frame) error {
 	f.sendMu.Lock()
 	defer f.sendMu.Unlock()
-	pkt, err := f.out.Send(time.Now(), frame, f.last[f.next][:0])
+	now := time.Now()
+	pkt, err := f.out.Send(now, frame, f.last[f.next][:0])
 	if err != nil || len(pkt) == 0 {
 		return err
 	}
+	f.sentAt, f.lasts = now, time.Duration(frame.Samples)*time.Second/media.ClockRate
 	f.last[f.next] = pkt
 	f.next = (f.next + 1) % replayed
 	return f.ov.SendMedia(pkt)
@@ -122,7 +134,15 @@ func (f *flow) receive(pkt []byte) bool {
 	now := time.Now()
 	f.recvMu.Lock()
 	h, payload, err := f.in.Receive(now, pkt)
+	if key, ok := f.in.Key(); ok {
+		select {
+		case f.pressed <- key:
+		default:
+		}
+	}
 	switch {
+	case h != nil && payload == nil:
+		f.call.in.Skip(now, h)
 	case h == nil:
 	case f.call.deaf.Load():
 		f.call.in.Push(now, h, media.Silent())
@@ -154,70 +174,54 @@ func (f *flow) receive(pkt []byte) bool {
 	return true
 }
 
-// report sends RTCP reports until the flow ends, and tells the machine that
-// the other side is still there.
-func (f *flow) report() {
+// run is what a flow does by itself until it ends: RTCP reports, keys, a sign of
+// life while the app writes nothing, news for the machine and the app.
+func (f *flow) run() {
 	first := f.first
 	f.sendMu.Lock()
-	timer := time.NewTimer(time.Until(f.out.ReportAt()))
+	report := time.NewTimer(time.Until(f.out.ReportAt()))
 	f.sendMu.Unlock()
-	defer timer.Stop()
+	defer report.Stop()
+	idle := time.NewTimer(idleAfter)
+	defer idle.Stop()
+	key := time.NewTimer(forever)
+	defer key.Stop()
 	buf, receipts := make([]byte, 0, packetRoom), make([]byte, 0, media.MaxReceiptsSize)
 	path := f.ov.Path()
-	keep := time.NewTicker(media.KeepEvery)
-	keep.Stop()
-	defer keep.Stop()
+	held := false
 	for {
 		select {
-		case on := <-f.holds:
-			keep.Stop()
-			if on {
-				keep.Reset(media.KeepEvery)
-				f.call.out.Keep(time.Now())
+		case held = <-f.holds:
+			if held { // at once, or the last word is drawn out
+				f.call.out.Keep(time.Now(), 0)
 			}
-		case now := <-keep.C:
-			f.call.out.Keep(now)
+			idle.Reset(media.KeepEvery)
 		case <-first:
 			first = nil
 			f.hub.loop.Do(f.hub.ctx, func(now time.Time) { f.hub.m.MediaHeard(now, f.id) })
 			f.hub.emit(CallMedia{f.call})
-		case now := <-timer.C:
-			f.recvMu.Lock()
-			blocks := f.in.Report(now)
-			receipts = f.in.Receipts(now, receipts[:0])
-			f.recvMu.Unlock()
+		case now := <-report.C:
 			old := path
 			path = f.ov.Path()
-			f.sendMu.Lock()
-			if path.Remote != old.Remote || path.Kind != old.Kind {
-				f.out.NewPath()
-			}
-			pkt, err := f.out.Report(now, blocks, receipts, buf[:0])
-			if err == nil {
-				err = f.ov.SendMedia(pkt)
-			}
-			due := f.out.ReportAt()
-			f.sendMu.Unlock()
-			if err != nil {
-				f.hub.log.Debug("report not sent", "call", f.id, "err", err)
-			}
-			if f.heard.Swap(false) {
-				f.hub.loop.Post(func(now time.Time) { f.hub.m.MediaHeard(now, f.id) })
-			}
-			timer.Reset(max(due.Sub(now), 10*time.Millisecond))
+			due := f.report(now, path.Remote != old.Remote || path.Kind != old.Kind, receipts, buf)
+			report.Reset(max(due.Sub(now), 10*time.Millisecond))
+			f.sample(now)
 		case <-f.urgent:
 			f.recvMu.Lock()
 			receipts = f.in.Receipts(time.Now(), receipts[:0])
 			f.recvMu.Unlock()
 			f.sendMu.Lock()
 			pkt, err := f.out.Receipts(receipts, buf[:0])
-			if err == nil && len(pkt) > 0 {
-				err = f.ov.SendMedia(pkt)
-			}
+			f.pass("receipts", pkt, err)
 			f.sendMu.Unlock()
-			if err != nil {
-				f.hub.log.Debug("receipts not sent", "call", f.id, "err", err)
-			}
+		case <-f.dialled:
+			key.Reset(f.keys(time.Now(), buf))
+		case now := <-key.C:
+			key.Reset(f.keys(now, buf))
+		case digit := <-f.pressed:
+			f.hub.emit(CallKey{f.call, digit})
+		case now := <-idle.C:
+			idle.Reset(f.keep(now, held))
 		case <-f.stop:
 			return
 		case <-f.hub.ctx.Done():
@@ -226,7 +230,116 @@ func (f *flow) report() {
 	}
 }
 
+// forever is when a timer that nobody has set fires.
+const forever = time.Duration(1<<63 - 1)
+
+// report sends a report and returns when the next one is due.
+func (f *flow) report(now time.Time, moved bool, receipts, buf []byte) time.Time {
+	f.recvMu.Lock()
+	blocks := f.in.Report(now)
+	receipts = f.in.Receipts(now, receipts[:0])
+	f.recvMu.Unlock()
+	f.sendMu.Lock()
+	defer f.sendMu.Unlock()
+	if moved {
+		f.out.NewPath()
+	}
+	pkt, err := f.out.Report(now, blocks, receipts, buf[:0])
+	f.pass("report", pkt, err)
+	if f.heard.Swap(false) {
+		f.hub.loop.Post(func(now time.Time) { f.hub.m.MediaHeard(now, f.id) })
+	}
+	return f.out.ReportAt()
+}
+
+// sample keeps account of how the call sounds.
+func (f *flow) sample(now time.Time) {
+	var s media.Stats
+	f.counters(&s)
+	f.call.in.Peek(&s)
+	f.qualityMu.Lock()
+	began, ended := f.quality.Add(now, &s)
+	f.qualityMu.Unlock()
+	if began|ended != 0 {
+		f.hub.emit(CallQuality{f.call, began, ended})
+	}
+}
+
+// pass sends a packet that an app knows nothing of, under sendMu.
+func (f *flow) pass(what string, pkt []byte, err error) {
+	if err == nil && len(pkt) > 0 {
+		err = f.ov.SendMedia(pkt)
+	}
+	if err != nil {
+		f.hub.log.Debug(what+" not sent", "call", f.id, "err", err)
+	}
+}
+
+// dial presses keys.
+func (f *flow) dial(digits string) error {
+	f.sendMu.Lock()
+	defer f.sendMu.Unlock()
+	if !f.out.Keys() {
+		return fmt.Errorf("%w: it does not know of keys", ErrIncapable)
+	}
+	if err := f.pad.Dial(time.Now(), digits); err != nil {
+		return err
+	}
+	select {
+	case f.dialled <- struct{}{}:
+	default:
+	}
+	return nil
+}
+
+// keys sends what is due of the keypad's, and returns how long to wait for more.
+func (f *flow) keys(now time.Time, buf []byte) time.Duration {
+	f.sendMu.Lock()
+	defer f.sendMu.Unlock()
+	for {
+		e, first, ok := f.pad.Next(now)
+		if !ok {
+			break
+		}
+		pkt, err := f.out.SendKey(now, e, first, buf[:0])
+		f.pass("key", pkt, err)
+	}
+	if next := f.pad.Deadline(); !next.IsZero() {
+		return next.Sub(now)
+	}
+	return forever
+}
+
+// idleAfter is how long after the end of a packet a tiny one goes out if the app
+// has sent no other: the other side takes a path for dead that is silent for
+// little more than that, and NATs forget it. An app that writes frames of any
+// length without a pause is never overtaken.
+const idleAfter = 100 * time.Millisecond
+
+// keep sends a sign of life if the app has sent nothing, or may not, and returns
+// when to look again.
+func (f *flow) keep(now time.Time, held bool) time.Duration {
+	f.sendMu.Lock()
+	quiet, limit := now.Sub(f.sentAt), f.lasts+idleAfter
+	f.sendMu.Unlock()
+	if !held && quiet < limit {
+		return limit - quiet
+	}
+	f.call.out.Keep(now, quiet) // what the network does to it is not our business
+	return media.KeepEvery
+}
+
+// stats fills in what the flow knows, the score of the last second included.
 func (f *flow) stats(s *media.Stats) {
+	f.counters(s)
+	f.qualityMu.Lock()
+	defer f.qualityMu.Unlock()
+	if x, ok := f.quality.Last(); ok {
+		s.MOS, s.Concealed = x.MOS, x.Concealed
+	}
+}
+
+func (f *flow) counters(s *media.Stats) {
 	f.recvMu.Lock()
 	f.in.Stats(s)
 	f.recvMu.Unlock()

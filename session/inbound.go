@@ -23,6 +23,10 @@ type Inbound struct {
 	codec     uint8
 	unprotect *Unprotect
 	red       bool // copies were agreed on
+	events    bool // and keys
+	keys      media.Keys
+	keyRate   allowance
+	pressed   byte // a key that began with the last packet; 0 = none
 	reception media.Reception
 	arrivals  media.Arrivals
 	parts     media.RED
@@ -49,13 +53,13 @@ func NewInbound(k Key, p Params) (*Inbound, error) {
 	}
 	return &Inbound{
 		local: p.LocalSSRC, remote: p.RemoteSSRC, codec: p.Codec.PayloadType,
-		red: p.Capabilities&CapRED != 0, unprotect: u,
+		red: p.Capabilities&CapRED != 0, events: p.Capabilities&CapKeys != 0, unprotect: u,
 	}, nil
 }
 
 // Receive authenticates and decrypts a datagram. For a media packet it returns
 // header and payload, valid until the next call, and Copies returns what came
-// along; for RTCP nil and nil. An error means that the packet was not genuine,
+// along; for a key the header alone, and Key says which; for RTCP nil and nil. An error means that the packet was not genuine,
 // not new or not understood: it was counted and changed nothing else.
 func (i *Inbound) Receive(now time.Time, pkt []byte) (*rtp.Header, []byte, error) {
 	h, payload, err := i.receive(now, pkt)
@@ -73,6 +77,9 @@ func (i *Inbound) receive(now time.Time, pkt []byte) (*rtp.Header, []byte, error
 		return nil, nil, errMedia
 	}
 	kind := pkt[1] & 0x7f
+	if i.events && kind == eventType(i.codec) {
+		return i.receiveEvent(now, pkt)
+	}
 	if kind != i.codec && !(i.red && kind == redType(i.codec)) {
 		return nil, nil, errMedia
 	}
@@ -90,6 +97,35 @@ func (i *Inbound) receive(now time.Time, pkt []byte) (*rtp.Header, []byte, error
 	i.reception.Receive(now, &i.header, len(payload))
 	i.arrivals.Receive(now, i.header.SequenceNumber, i.header.Timestamp)
 	return &i.header, i.parts.Primary, nil
+}
+
+// A peer's keys beyond keyBurst at once, and one each media.MinTone from then on,
+// are no keys that somebody pressed.
+const keyBurst = 32
+
+// receiveEvent takes a telephone event (RFC 4733).
+func (i *Inbound) receiveEvent(now time.Time, pkt []byte) (*rtp.Header, []byte, error) {
+	payload, err := i.unprotect.RTP(i.buf[:0], pkt, &i.header)
+	if err != nil {
+		return nil, nil, err
+	}
+	e, err := media.ParseEvent(payload)
+	if err != nil {
+		return nil, nil, fmt.Errorf("%w: %w", errMedia, err)
+	}
+	i.reception.Event(now, &i.header, len(payload))
+	i.arrivals.Event(now, i.header.SequenceNumber)
+	i.parts = media.RED{}
+	if begin, _ := i.keys.Hear(i.header.Timestamp, e); begin && i.keyRate.takeOf(now, keyBurst, media.MinTone) {
+		i.pressed = e.Digit
+	}
+	return &i.header, nil, nil
+}
+
+// Key returns the key that began with the last packet, once.
+func (i *Inbound) Key() (digit byte, ok bool) {
+	digit, i.pressed = i.pressed, 0
+	return digit, digit != 0
 }
 
 // Copies returns the copies of earlier frames in the media packet that Receive

@@ -6,7 +6,8 @@ package session
 //
 //	1 codecs, most wanted first: each payload type(1) clock rate(4) channels(1) name(vec8)
 //	2 SSRC(4)
-//	3 capabilities(4): bit 0 DTX, 1 in-band FEC, 2 RED, 3 video
+//	3 capabilities(4): bit 0 DTX, 1 in-band FEC, 2 RED, 3 video,
+//	  4 keys (RFC 4733), 5 understands a recording's UPDATE
 //	4 video codecs, as 1      5 video SSRC(4)      both or neither
 //
 // An answer names exactly one codec, under the payload type of the offer, and
@@ -40,6 +41,8 @@ const (
 	CapFEC
 	CapRED
 	CapVideo
+	CapKeys
+	CapRecord
 )
 
 // Offer is what one side can send and receive in a call.

@@ -28,6 +28,14 @@ const (
 	redOther       = 62
 )
 
+// eventType returns the payload type of keys (RFC 4733).
+func eventType(codec uint8) uint8 {
+	if codec == media.EventPayloadType {
+		return media.EventPayloadType - 1
+	}
+	return media.EventPayloadType
+}
+
 // redType returns the payload type of packets with copies.
 func redType(codec uint8) uint8 {
 	if codec == redPayloadType {
@@ -45,8 +53,12 @@ type Outbound struct {
 	rate       *media.Rate
 	codec      uint8
 	red        bool // copies were agreed on
+	events     bool // and keys
+	keyTS      uint32
+	keyed      bool // a key was sent: keyTS is its timestamp
+	fec        bool // the last frame had in-band FEC
 	redundancy media.Redundancy
-	payload    []byte // with copies
+	payload    []byte // with copies, or of a key
 	copies     uint64
 	header     rtp.Header
 	cname      string
@@ -71,6 +83,7 @@ func NewOutbound(now time.Time, k Key, p Params, rng *rand.Rand) (*Outbound, err
 		rate:       media.NewRate(),
 		codec:      p.Codec.PayloadType,
 		red:        p.Capabilities&CapRED != 0,
+		events:     p.Capabilities&CapKeys != 0,
 		payload:    make([]byte, 0, media.REDRoom),
 		cname:      base64.RawStdEncoding.EncodeToString(name),
 		rng:        rng,
@@ -105,7 +118,41 @@ func (o *Outbound) Send(now time.Time, f *media.Frame, dst []byte) ([]byte, erro
 		return dst, err
 	}
 	o.sending.Send(now, &o.header, len(payload))
-	o.rate.Sent(now, o.header.SequenceNumber, len(payload), media.HasFEC(f.Payload))
+	o.fec = media.HasFEC(f.Payload)
+	o.rate.Sent(now, o.header.SequenceNumber, len(payload), o.fec)
+	return dst, nil
+}
+
+// Keys says whether keys were agreed on.
+func (o *Outbound) Keys() bool { return o.events }
+
+// SendKey appends the protected datagram of a telephone event to dst; first is
+// set on the first one of a key. The sound goes on meanwhile: RFC 4733 §2.5.1.1
+// leaves that to the sender, and a person may speak. Error: ErrIncapable where
+// keys were not agreed on.
+func (o *Outbound) SendKey(now time.Time, e media.Event, first bool, dst []byte) ([]byte, error) {
+	if !o.events {
+		return dst, fmt.Errorf("%w: it does not know of keys", ErrIncapable)
+	}
+	if first {
+		ts, ok := o.sending.Clock(now)
+		if !ok {
+			ts = o.packetizer.Clock()
+		}
+		// A receiver tells keys apart by their timestamps, which must rise.
+		if least := o.keyTS + media.FrameSamples; o.keyed && int32(ts-least) < 0 {
+			ts = least
+		}
+		o.keyTS, o.keyed = ts, true
+	}
+	payload := e.Append(o.payload[:0])
+	o.packetizer.Event(o.keyTS, first, eventType(o.codec), &o.header)
+	dst, err := o.protect.RTP(dst, &o.header, payload)
+	if err != nil {
+		return dst, err
+	}
+	o.sending.Event(now, &o.header, len(payload))
+	o.rate.Sent(now, o.header.SequenceNumber, len(payload), o.fec)
 	return dst, nil
 }
 

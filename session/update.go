@@ -9,7 +9,7 @@ package session
 //	 1 sequence(4)  rises with each UPDATE of a direction in a call
 //	 2 seen(4)      sequence of the other side's latest UPDATE, 0 = none yet
 //	 3 wants(1)     1 = send an UPDATE back, 0 = this is only the answer to one
-//	 4 state(4)     bit 0 held
+//	 4 state(4)     bit 0 held, 1 records
 //	 5 nonce(32)    the caller's, of which INVITE has the hash; the caller's UPDATEs alone
 //
 // sealed with the update key of the sender's direction (keys.go); type and call
@@ -42,7 +42,8 @@ type State uint32
 
 // The states known today. Unknown bits are kept and mean nothing.
 const (
-	StateHeld State = 1 << iota // the other side is on hold: no sound either way
+	StateHeld    State = 1 << iota // the other side is on hold: no sound either way
+	StateRecords                   // what is said is recorded
 )
 
 // update is the content of an UPDATE.
@@ -138,7 +139,9 @@ type talk struct {
 	tries          int
 	again          time.Time // news is sent again; zero = not any more
 	ours, theirs   State
-	words          bool // they are known on this side
+	rate           allowance // of changes of theirs
+	recording      bool      // that we record, or no longer, is news
+	words          bool      // they are known on this side
 }
 
 // tell has news for the other side.
@@ -183,15 +186,21 @@ func (m *Machine) receiveUpdate(now time.Time, p Peer, b []byte) error {
 	if u.seq <= k.received {
 		return fmt.Errorf("%w: update %d of %s", ErrReplay, u.seq, id.Short())
 	}
+	if u.state != k.theirs && !k.rate.take(now) {
+		// A person changes nothing so often; what is meant comes again.
+		return fmt.Errorf("%w: updates of %s", ErrFlood, id.Short())
+	}
 	if err := m.opened(c, u.nonce); err != nil {
 		return err
 	}
 	k.received = u.seq
-	if k.news != 0 && u.seen >= k.news {
+	saw := k.news != 0 && u.seen >= k.news
+	if saw {
 		k.news, k.again = 0, time.Time{}
 	}
 	old := k.theirs
 	k.theirs = u.state
+	m.recorded(c, old, saw)
 	if (old^u.state)&StateHeld != 0 {
 		m.emit(Held{ID: id, On: u.state&StateHeld != 0})
 	}

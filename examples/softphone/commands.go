@@ -29,7 +29,9 @@ func help() []string {
 		"mute, unmute     let them hear silence, or you again",
 		"words            what both of you should read aloud, to know that nobody listens in",
 		"                 with several calls, add the number of the one that is meant",
-		"record FILE.ogg  keep what you hear from now on; record stop ends that",
+		"dtmf DIGITS      press keys: 0-9, *, #, A-D, and a comma to wait",
+		"record FILE.ogg  keep what you hear from now on, and tell them; record me FILE.ogg what you say,",
+		"                 record both FILE.ogg both; record stop ends that",
 		"add TICKET NAME  put somebody into your contacts, by ticket or ID",
 		"contacts         list them; verify, block, unblock, remove WHOM change one",
 		"history          what happened last",
@@ -40,7 +42,7 @@ func help() []string {
 }
 
 // laterCommands are those of capabilities that are not there yet.
-const laterCommands = " dtmf transfer msg read send accept decline " +
+const laterCommands = " transfer msg read send accept decline " +
 	"pause continue devices link revoke group "
 
 // command obeys one line, or says why not.
@@ -62,6 +64,8 @@ func (p *phone) obey(ctx context.Context, verb, arg string, at time.Time) error 
 		return p.dial(ctx, arg, at)
 	case "record":
 		return p.recordTo(arg)
+	case "dtmf":
+		return p.dtmf(arg)
 	case "ticket":
 		if arg == "once" {
 			return errors.New("tickets for one use only are not there yet")
@@ -154,41 +158,54 @@ func (p *phone) dial(ctx context.Context, to string, at time.Time) error {
 	return nil
 }
 
-// recordTo changes where what the ear hears goes, in this call and in those
-// that come.
-func (p *phone) recordTo(file string) error {
+// dtmf presses keys.
+func (p *phone) dtmf(digits string) error {
+	if digits == "" {
+		return errors.New("which keys? dtmf DIGITS")
+	}
 	l := p.active()
-	switch file {
-	case "":
-		return errors.New("record FILE.ogg, or record stop")
-	case "stop":
-		if p.shelf.file == "" && (l == nil || !l.tape.running()) {
+	if l == nil {
+		return errors.New("there is no call that was answered")
+	}
+	return l.call.SendDTMF(digits)
+}
+
+// recordTo changes what of calls goes where, in this call and in those that come.
+func (p *phone) recordTo(arg string) error {
+	l := p.active()
+	if arg == "stop" {
+		if p.shelf.file == "" && (l == nil || l.tape == nil) {
 			return errors.New("nothing is recorded")
 		}
 		p.shelf = shelf{}
-		e := recordingEvent{}
+		e := recordingEvent{By: "me"}
 		if l != nil {
 			e.Call = l.Call
-			if err := l.tape.stop(); err != nil {
+			old := l.tape
+			l.tape = nil
+			if err := old.stop(); err != nil {
 				return err
 			}
 		}
 		p.emit(e)
 		return nil
 	}
+	file, sides := recordSides(arg)
+	if file == "" {
+		return errors.New("record FILE.ogg, or record stop")
+	}
 	if err := checkShelf(file); err != nil {
 		return err
 	}
-	next := shelf{file: file}
+	next := shelf{file: file, sides: sides}
 	if l == nil {
 		p.shelf = next
-		p.emit(recordingEvent{File: file})
+		p.emit(recordingEvent{File: file, By: "me", On: true})
 		return nil
 	}
-	if err := l.tape.start(next.next()); err != nil {
+	if err := p.record(l, &next); err != nil {
 		return err
 	}
 	p.shelf = next
-	p.emit(recordingEvent{l.Call, file})
 	return nil
 }

@@ -36,7 +36,9 @@ var contract = map[string]string{
 	"history":   "records:l",
 	"qr":        "ticket:s rows:l",
 	"muted":     "call:s on:b",
-	"recording": "call:s file:s",
+	"recording": "call:s file:s by:s on:b",
+	"dtmf":      "call:s digits:s",
+	"quality":   "call:s warnings:l",
 	"help":      "commands:l",
 }
 

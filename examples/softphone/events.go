@@ -269,21 +269,50 @@ func (e wordsEvent) text() string {
 	return "read to each other, and hang up if they differ: " + strings.Join(e.Words, " ")
 }
 
-// recordingEvent says where the sound of a call goes; file "" = nowhere.
+// recordingEvent says that a call is recorded, or no longer: by me, where to, or
+// by the peer, as that tells us.
 type recordingEvent struct {
-	Call string `json:"call"`
+	Call string `json:"call"` // "" = calls to come
 	File string `json:"file"`
+	By   string `json:"by"`
+	On   bool   `json:"on"`
 }
 
 func (recordingEvent) name() string { return "recording" }
 func (e recordingEvent) text() string {
 	switch {
-	case e.File == "":
+	case e.By == "peer" && e.On:
+		return "they record this call"
+	case e.By == "peer":
+		return "they don't record this call any more"
+	case !e.On:
 		return "recording has ended"
 	case e.Call == "":
 		return fmt.Sprintf("the next call is recorded to %s", e.File)
 	}
-	return fmt.Sprintf("recording to %s", e.File)
+	return fmt.Sprintf("recording to %s; they know", e.File)
+}
+
+type dtmfEvent struct {
+	Call   string `json:"call"`
+	Digits string `json:"digits"`
+}
+
+func (dtmfEvent) name() string   { return "dtmf" }
+func (e dtmfEvent) text() string { return "they pressed " + e.Digits }
+
+// qualityEvent says what is wrong with the sound now.
+type qualityEvent struct {
+	Call     string   `json:"call"`
+	Warnings []string `json:"warnings"`
+}
+
+func (qualityEvent) name() string { return "quality" }
+func (e qualityEvent) text() string {
+	if len(e.Warnings) == 0 {
+		return "the sound is well again"
+	}
+	return "the sound suffers: " + strings.Join(e.Warnings, ", ")
 }
 
 type endedEvent struct {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -30,7 +31,9 @@ type line struct {
 	asked  time.Time
 	ticks  int
 
-	tape   tape
+	tape   *tape  // nil = not recorded
+	keys   string // pressed by the other side, and not told yet
+	keyed  time.Time
 	ctx    context.Context // of the goroutines that are the line's mouth and ear
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
@@ -162,6 +165,21 @@ func (p *phone) handle(ctx context.Context, e p2pos.Event) {
 		if l := p.of(ctx, e.Call); l != nil {
 			p.emit(holdEvent{Call: l.Call, By: by(e.ByMe)})
 		}
+	case p2pos.CallDTMF:
+		if l := p.of(ctx, e.Call); l != nil {
+			l.keys += string(rune(e.Digit))
+			l.keyed = time.Now()
+			p.keyTimer.Reset(keyQuiet)
+		}
+	case p2pos.CallRecording:
+		if l := p.of(ctx, e.Call); l != nil {
+			p.recorded(l, e)
+		}
+	case p2pos.CallQuality:
+		if l := p.of(ctx, e.Call); l != nil {
+			_, bad := e.Call.Quality()
+			p.emit(qualityEvent{l.Call, strings.Fields(bad.String())})
+		}
 	case p2pos.CallEnded:
 		if l := p.of(ctx, e.Call); l != nil {
 			p.ended(l)
@@ -180,7 +198,9 @@ func (p *phone) talk(l *line) {
 		p.seconds = p.tick.C
 	}
 	if p.shelf.file != "" {
-		p.record(l)
+		if err := p.record(l, &p.shelf); err != nil {
+			p.complain("record", err)
+		}
 	}
 	in, out := l.call.Tracks()
 	l.wg.Go(func() {
@@ -192,21 +212,57 @@ func (p *phone) talk(l *line) {
 	l.wg.Go(func() {
 		var f media.Frame
 		for in.ReadFrame(l.ctx, &f) == nil {
-			if err := l.tape.write(&f); err != nil {
-				p.post(l.ctx, func() { p.complain("record", err) })
-			}
 		}
 	})
 }
 
-// record puts the next recording's file into a line's tape.
-func (p *phone) record(l *line) {
-	file := p.shelf.next()
-	if err := l.tape.start(file); err != nil {
-		p.complain("record", err)
-		return
+// record begins a line's next recording. An event says when it runs: the other
+// side is told first. One that runs ends then.
+func (p *phone) record(l *line, s *shelf) error {
+	t, err := newTape(l.call, s.next(), s.sides)
+	if err != nil {
+		return err
 	}
-	p.emit(recordingEvent{l.Call, file})
+	old := l.tape
+	l.tape = t
+	if old != nil { // they know already
+		p.emit(recordingEvent{l.Call, t.path, "me", true})
+	}
+	return old.stop()
+}
+
+// recorded tells that a call is recorded, by either side.
+func (p *phone) recorded(l *line, e p2pos.CallRecording) {
+	switch {
+	case !e.ByMe:
+		p.emit(recordingEvent{l.Call, "", "peer", e.On})
+	case e.On && l.tape != nil:
+		p.emit(recordingEvent{l.Call, l.tape.path, "me", true})
+	}
+}
+
+// keyQuiet is how long nobody presses a key until those before are told: a
+// number is one event, whether typed or sent by a program.
+const keyQuiet = 500 * time.Millisecond
+
+// pressed tells the keys of all calls in which none was pressed for a while.
+func (p *phone) pressed(now time.Time) {
+	for _, l := range p.calls {
+		switch wait := keyQuiet - now.Sub(l.keyed); {
+		case l.keys == "":
+		case wait > 0:
+			p.keyTimer.Reset(wait)
+		default:
+			p.tellKeys(l)
+		}
+	}
+}
+
+func (p *phone) tellKeys(l *line) {
+	if l.keys != "" {
+		p.emit(dtmfEvent{l.Call, l.keys})
+		l.keys = ""
+	}
 }
 
 // second tells how the calls are.
@@ -232,7 +288,8 @@ func (p *phone) second(now time.Time) {
 func (p *phone) ended(l *line) {
 	l.cancel()
 	l.wg.Wait()
-	if err := l.tape.stop(); err != nil {
+	p.tellKeys(l)
+	if err := l.tape.stop(); err != nil && !errors.Is(err, p2pos.ErrNotTold) {
 		p.complain("record", err)
 	}
 	e := endedEvent{Call: l.Call, Stage: "lookup", Reason: "cancelled"}

@@ -95,7 +95,8 @@ func serve(o options, start time.Time, stdin io.Reader, stdout, stderr io.Writer
 		return err
 	}
 	p := &phone{
-		opt: o, node: node, out: newPrinter(stdout, o.json, start), mic: mic, shelf: shelf{file: o.record},
+		opt: o, node: node, out: newPrinter(stdout, o.json, start), mic: mic,
+		shelf:   shelf{file: o.record, sides: []p2pos.Side{p2pos.Theirs}},
 		results: make(chan func()),
 	}
 	ctx, cancel := context.WithCancel(context.Background())

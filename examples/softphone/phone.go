@@ -33,6 +33,7 @@ type phone struct {
 	numbered int          // calls so far
 	tick     *time.Ticker // runs while a call is answered
 	seconds  <-chan time.Time
+	keyTimer *time.Timer // keys of the other side are to be told
 	quit     bool
 
 	results chan func() // unbuffered: who hands one over knows that it will run
@@ -62,6 +63,8 @@ func (p *phone) loop(ctx context.Context, cancel context.CancelFunc, stdin io.Re
 	}
 	p.emit(ready)
 	p.join(ctx)
+	p.keyTimer = time.NewTimer(keyQuiet)
+	defer p.keyTimer.Stop()
 	go read(ctx, stdin, commands) // not waited for: stdin may never end
 
 	for !p.quit && p.err == nil {
@@ -84,6 +87,8 @@ func (p *phone) loop(ctx context.Context, cancel context.CancelFunc, stdin io.Re
 			f()
 		case now := <-p.seconds:
 			p.second(now)
+		case now := <-p.keyTimer.C:
+			p.pressed(now)
 		case <-p.out.done:
 			p.err = errNobodyReads
 		case <-signals:

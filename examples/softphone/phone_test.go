@@ -310,6 +310,74 @@ func TestCallWaiting(t *testing.T) {
 	a.wait("ended")
 }
 
+// Keys are told as they were typed, a number at once; who records is told to the
+// other side, before and after.
+func TestKeysAndRecording(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	heard, both, said := filepath.Join(dir, "heard.ogg"), filepath.Join(dir, "both.ogg"), filepath.Join(dir, "said.ogg")
+	b := start(t, "-answer")
+	a := start(t, "-record", heard)
+	a.say("call %s", b.ticket())
+	call := a.wait("outgoing")["call"]
+	a.wait("media")
+	if e := a.wait("recording"); e["file"] != heard || e["by"] != "me" || e["on"] != true || e["call"] != call {
+		t.Errorf("recording %v", e)
+	}
+	if e := b.wait("recording"); e["file"] != "" || e["by"] != "peer" || e["on"] != true {
+		t.Errorf("the other side hears of %v", e)
+	}
+	a.say("dtmf 12x")
+	if e := a.wait("error"); e["command"] != "dtmf" || !strings.Contains(e["message"].(string), "not a key") {
+		t.Errorf("error %v", e)
+	}
+	a.say("dtmf 0123456789*#abcD")
+	b.say("dtmf 7")
+	if e := b.wait("dtmf"); e["digits"] != "0123456789*#ABCD" {
+		t.Errorf("keys %v", e)
+	}
+	if e := a.wait("dtmf"); e["digits"] != "7" || e["call"] != call {
+		t.Errorf("keys %v", e)
+	}
+	// A phone that is killed leaves all but the last second or two.
+	if n := packets(t, heard); n < 25 {
+		t.Errorf("%d packets are in a file after three seconds", n)
+	}
+	a.say("record both %s", both)
+	if e := a.wait("recording"); e["file"] != both || e["on"] != true {
+		t.Errorf("recording %v", e)
+	}
+	a.wait("stats")
+	a.say("record stop")
+	if e := a.wait("recording"); e["file"] != "" || e["by"] != "me" || e["on"] != false {
+		t.Errorf("recording %v", e)
+	}
+	if e := b.wait("recording"); e["by"] != "peer" || e["on"] != false {
+		t.Errorf("the other side hears of %v", e)
+	}
+	if n := packets(t, heard); n < 100 {
+		t.Errorf("%d packets were heard", n)
+	}
+	if i, err := os.Stat(both); err != nil || i.Size() < 1000 {
+		t.Errorf("both sides: %v, %v", i, err)
+	}
+	b.say("record me %s", said)
+	b.wait("recording")
+	a.wait("recording")
+	a.wait("stats")
+	a.wait("stats")
+	a.say("dtmf 5") // told before the end
+	a.wait("stats")
+	a.say("hangup")
+	if e := b.wait("dtmf"); e["digits"] != "5" {
+		t.Errorf("keys %v", e)
+	}
+	b.wait("ended")
+	if n := packets(t, said); n < 40 {
+		t.Errorf("%d packets were said", n)
+	}
+}
+
 func TestReject(t *testing.T) {
 	t.Parallel()
 	a, b := start(t), start(t)
@@ -440,6 +508,9 @@ func TestBadCommands(t *testing.T) {
 		{"mute", "mute", "no call"},
 		{"unmute", "unmute", "no call"},
 		{"record", "record", "FILE.ogg"},
+		{"record both", "record", "FILE.ogg"},
+		{"dtmf", "dtmf", "which keys"},
+		{"dtmf 1", "dtmf", "no call"},
 		{"record stop", "record", "nothing"},
 		{"record " + filepath.Join(t.TempDir(), "none", "x.ogg"), "record", "no such file"},
 		{"ticket once", "ticket", "not there yet"},

@@ -4,18 +4,15 @@ package main
 
 import (
 	"bytes"
-	crand "crypto/rand"
 	_ "embed"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 
+	"github.com/p2pos/p2pos"
 	"github.com/p2pos/p2pos/media"
 	"github.com/p2pos/p2pos/media/ogg"
 )
@@ -70,8 +67,9 @@ func checkSound(f io.Reader) error {
 
 // shelf names the recordings: FILE.ogg, FILE-2.ogg, FILE-3.ogg …, one a call.
 type shelf struct {
-	file string // "" = don't record
-	used int
+	file  string // "" = don't record
+	sides []p2pos.Side
+	used  int
 }
 
 func (s *shelf) next() string {
@@ -95,76 +93,51 @@ func checkShelf(file string) error {
 	return err
 }
 
-// tape records what one call's ear hears. Each second of sound goes to the
-// file as one write, so a phone that is killed leaves a playable file.
-type tape struct {
-	mu   sync.Mutex // guards what follows: commands and the ear meet here
-	file *os.File   // nil = not recording
-	ogg  *ogg.Writer
+// recordSides reads what a call is recorded to: "record FILE" what the ear hears,
+// "record me FILE" what is said, "record both FILE" the two on one ear each.
+func recordSides(arg string) (file string, sides []p2pos.Side) {
+	switch word, rest, _ := strings.Cut(arg, " "); word {
+	case "me":
+		return strings.TrimSpace(rest), []p2pos.Side{p2pos.Ours}
+	case "both":
+		return strings.TrimSpace(rest), nil
+	}
+	return arg, []p2pos.Side{p2pos.Theirs}
 }
 
-// start records to path from now on; a recording that runs ends. When that
-// fails, nothing has changed.
-func (t *tape) start(path string) error {
+// tape is a recording of one call.
+type tape struct {
+	path string
+	file *os.File
+	end  func() error
+}
+
+// newTape begins to record to a file.
+func newTape(call *p2pos.Call, path string, sides []p2pos.Side) (*tape, error) {
 	f, err := os.Create(path)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	var seed [16]byte
-	crand.Read(seed[:])
-	rng := rand.New(rand.NewPCG(binary.BigEndian.Uint64(seed[:]), binary.BigEndian.Uint64(seed[8:])))
-	w, err := ogg.NewWriter(f, ogg.Options{Rand: rng})
+	end, err := call.Record(f, sides...)
 	if err != nil {
 		f.Close()
+		os.Remove(path)
+		return nil, err
+	}
+	return &tape{path, f, end}, nil
+}
+
+// stop completes the recording, if there is one. One that never began leaves no
+// file.
+func (t *tape) stop() error {
+	if t == nil {
+		return nil
+	}
+	err := t.end()
+	if errors.Is(err, p2pos.ErrNotTold) {
+		t.file.Close()
+		os.Remove(t.path)
 		return err
 	}
-	old := t.swap(f, w)
-	return old.stop()
-}
-
-// swap puts another file in, and returns the tape with the old one.
-func (t *tape) swap(f *os.File, w *ogg.Writer) *tape {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	old := &tape{file: t.file, ogg: t.ogg}
-	t.file, t.ogg = f, w
-	return old
-}
-
-// write records a frame, if a recording runs. After an error none does.
-func (t *tape) write(f *media.Frame) error {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.ogg == nil {
-		return nil
-	}
-	samples := f.Samples
-	if len(f.Payload) > 0 {
-		samples = 0 // what the packet says
-	}
-	err := t.ogg.WritePacket(f.Payload, samples)
-	if err != nil {
-		t.file.Close()
-		t.file, t.ogg = nil, nil
-	}
-	return err
-}
-
-// running says whether a recording runs.
-func (t *tape) running() bool {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return t.ogg != nil
-}
-
-// stop completes the recording, if one runs.
-func (t *tape) stop() error {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.ogg == nil {
-		return nil
-	}
-	err := errors.Join(t.ogg.Close(), t.file.Close())
-	t.file, t.ogg = nil, nil
-	return err
+	return errors.Join(err, t.file.Close())
 }

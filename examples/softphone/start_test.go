@@ -14,7 +14,6 @@ import (
 	"time"
 
 	"github.com/p2pos/p2pos/identity"
-	"github.com/p2pos/p2pos/media"
 	"github.com/p2pos/p2pos/media/ogg"
 )
 
@@ -188,37 +187,6 @@ func packets(t *testing.T, path string) int {
 		} else if err != nil {
 			t.Fatal(err)
 		}
-	}
-}
-
-// A phone that is killed leaves all but the last second.
-func TestKilledRecording(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "x.ogg")
-	var tp tape
-	if err := tp.start(path); err != nil {
-		t.Fatal(err)
-	}
-	frame := media.Frame{Payload: []byte{0xf8, 0xff, 0xfe}, Samples: media.FrameSamples}
-	for i := range 175 {
-		f := frame
-		if i%10 == 9 {
-			f.Payload = nil // lost
-		}
-		if err := tp.write(&f); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if n := packets(t, path); n < 125 || n >= 175 {
-		t.Errorf("%d packets are in the file of a phone that was killed, of 175", n)
-	}
-	if err := tp.stop(); err != nil {
-		t.Fatal(err)
-	}
-	if n := packets(t, path); n != 175 {
-		t.Errorf("%d packets, want 175", n)
-	}
-	if err := tp.write(&frame); err != nil {
-		t.Errorf("a tape that does not run: %v", err)
 	}
 }
 

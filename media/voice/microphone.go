@@ -33,6 +33,10 @@ type Adviser interface {
 	Advice() media.Advice
 }
 
+// A leveller is a FrameWriter that shows how loud the sound is, as *media.Out
+// does.
+type leveller interface{ SetLevel(uint8) }
+
 const (
 	// maxFrame is the longest frame an Encoder may ask for, 120 ms.
 	maxFrame = SampleRate * 120 / 1000
@@ -46,7 +50,8 @@ const (
 // one goroutine and is as pure as its encoder.
 type Microphone struct {
 	out    FrameWriter
-	advise Adviser // nil when out gives no advice
+	advise Adviser  // nil when out gives no advice
+	levels leveller // nil when out shows none
 	enc    Encoder
 
 	advice media.Advice // as far as the encoder was told
@@ -65,6 +70,7 @@ type Microphone struct {
 func NewMicrophone(out FrameWriter, enc Encoder) *Microphone {
 	m := &Microphone{out: out, enc: enc, pcm: make([]int16, 0, maxFrame*2)}
 	m.advise, _ = out.(Adviser)
+	m.levels, _ = out.(leveller)
 	return m
 }
 
@@ -97,6 +103,9 @@ func (m *Microphone) WritePCM(pcm []int16) error {
 func (m *Microphone) write() error {
 	samples := m.enc.Samples()
 	m.meter.Add(m.pcm)
+	if m.levels != nil {
+		m.levels.SetLevel(m.meter.Level())
+	}
 	ts := m.time
 	m.time += uint32(samples)
 	n, err := m.enc.Encode(m.pcm, m.packet[:])
