@@ -23,8 +23,11 @@
 //     through untouched ([Packet]; [In.ReadPacket] does that for sound).
 //     [Missing] asks for what is lost, [VideoRate] decides what to send,
 //     [Numbers] joins packets of several sources.
-//   - [Tone], [Event] and [Keys] are the keypad (RFC 4733), [Level] and [Meter]
-//     measure loudness.
+//   - [Keypad] and [Keys] send and hear the keys of a telephone as an [Event]
+//     each (RFC 4733), [Level] and [Meter] measure loudness.
+//
+// An app that writes nothing is silent: Out.Keep sends a tiny packet for it ten
+// times a second, and its clock runs on.
 //
 // In, Out, VideoIn and VideoOut may be used from any goroutine, one reader at a
 // time; a Sound from one. All other types are pure: no lock, clock or goroutine;
@@ -34,9 +37,8 @@
 // 500 ms; copies of frames at most 140 ms old; 12 to 40 kb/s of sound, 19.5 to
 // 100 kb/s on the wire. A reader of encoded frames can only leave out or repeat
 // whole ones, silence first; a Player stretches by pitch periods of 2.5 to 10
-// ms. A muted track sends when frames are written; an app that stops writing
-// stops sending. Keys are not sent by calls yet. Pictures are not coded here: up
-// to 1195 bytes a packet, 50 kb/s to 2.5 Mb/s.
+// ms. Pictures are not coded here: up to 1195 bytes a packet, 50 kb/s to 2.5
+// Mb/s.
 //
 // Subpackages: ogg reads and writes files; opus and libopus code.
 package media
