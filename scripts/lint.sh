@@ -15,6 +15,9 @@ step "shell scripts"
 for f in scripts/*.sh; do sh -n "$f"; done
 if have shellcheck; then shellcheck -x scripts/*.sh .ci/run; fi
 
+step "examples/headset's go.mod"
+(cd examples/headset && go list -deps -tags "$TAGS" . >/dev/null) # compiles nothing
+
 step "go vet"
 go vet -tags "$TAGS" ./...
 step "go vet, Windows"

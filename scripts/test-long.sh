@@ -24,6 +24,11 @@ if [ "$(go env CGO_ENABLED)" = 1 ]; then
 	PKG_CONFIG_PATH='' PKG_CONFIG_LIBDIR=/nonexistent CGO_ENABLED=1 go vet ./...
 fi
 
+if [ -n "$TAGS" ]; then
+	step "examples/headset, a module of its own: go vet and go test without a sound card"
+	(cd examples/headset && go vet -tags "$TAGS" ./... && go test -count=1 -tags "$TAGS" ./...)
+fi
+
 step "licences of third parties"
 go run ./internal/tools/licences -check
 

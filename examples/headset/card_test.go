@@ -51,9 +51,9 @@ func TestCard(t *testing.T) {
 }
 
 func TestBar(t *testing.T) {
-	for level, want := range map[uint8]string{0: "[####################]", 30: "[##########          ]", 127: "[                    ]"} {
+	for level, want := range map[float64]string{1: "[####################]", 0.03: "[##########          ]", 0: "[                    ]", 2: "[####################]"} {
 		if got := bar(level); got != want {
-			t.Errorf("%d: %s", level, got)
+			t.Errorf("%v: %s", level, got)
 		}
 	}
 }

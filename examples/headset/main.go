@@ -17,6 +17,7 @@ import (
 	"context"
 	"fmt"
 	"log"
+	"math"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -73,16 +74,17 @@ func talk(ctx context.Context, call *p2pos.Call, err error) {
 			log.Println("\nthe call is over")
 			return
 		case <-time.After(time.Second):
-			level, _ := speaker.Level()
-			fmt.Fprintf(os.Stderr, "\r%s  MOS %.1f ", bar(level), call.Stats().MOS)
+			s := call.Stats()
+			fmt.Fprintf(os.Stderr, "\ryou %s  they %s  MOS %.1f ", bar(s.SourceLevel), bar(s.AudioLevel), s.MOS)
 		}
 	}
 }
 
-// bar draws a level of 0 (loudest) to 127 -dBov.
-func bar(level uint8) string {
+// bar draws a level of 0 to 1, the loudest, on a scale of 60 dB.
+func bar(level float64) string {
 	const width, quietest = 20, 60
-	n := width - min(int(level), quietest)*width/quietest
+	db := max(-20*math.Log10(max(level, 1e-9)), 0)
+	n := width - int(min(db, quietest))*width/quietest
 	return fmt.Sprintf("[%-*s]", width, "####################"[:n])
 }
 
