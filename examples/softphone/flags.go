@@ -31,9 +31,9 @@ same with -json and read one JSON object a line.
   -listen ADDR:PORT   UDP address; default :0, any free port
   -answer             answer every call at once
   -play FILE.ogg      what the microphone says, looped (Opus); default: a tone
-  -record FILE.ogg    what the ear hears; the other side is told. The second call
-                      goes to FILE-2.ogg and so on; files that are there already
-                      are replaced
+  -record FILE.ogg    what the ear hears; the others are told. The second call
+                      goes to FILE-2.ogg and so on; files that are there
+                      already are replaced
   -tcp ADDR:PORT      also accept links over TCP there, best at port 443
   -relay=false        don't relay for others
   -lan=false          don't look for phones on the LAN, nor tell it of this one
