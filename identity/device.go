@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"sync/atomic"
 	"time"
 )
 
@@ -19,8 +20,9 @@ import (
 const renewBefore = 30 * 24 * time.Hour
 
 // Device is one installation of a person: the keys that it holds and the
-// certificate that shows them to others. It never changes once made, so it
-// may be used from any goroutine. It prints without its secrets.
+// certificate that shows them to others. Once made, only its certificate
+// changes (Adopt); it may be used from any goroutine. It prints without its
+// secrets.
 type Device struct {
 	id       ID
 	identity ed25519.PrivateKey // nil on a device that was linked without it
@@ -28,7 +30,8 @@ type Device struct {
 	sealing  *ecdh.PrivateKey
 	reach    Secret
 	reset    [32]byte
-	cert     Certificate
+	cert     Certificate                 // as stored
+	newer    atomic.Pointer[Certificate] // nil = none
 
 	extra    []byte  // stored fields of newer programs, kept when we write
 	warnings []error // see Warnings
@@ -84,7 +87,37 @@ func (d *Device) stale(now time.Time, name string) bool {
 func (d *Device) ID() ID { return d.id }
 
 // Certificate returns the device certificate.
-func (d *Device) Certificate() Certificate { return d.cert }
+func (d *Device) Certificate() Certificate {
+	if c := d.newer.Load(); c != nil {
+		return *c
+	}
+	return d.cert
+}
+
+// Holder tells whether the device holds the identity key: it can certify
+// others.
+func (d *Device) Holder() bool { return d.identity != nil }
+
+// Adopt takes a newer certificate of this device's own keys into use. It is not
+// stored. The error is ErrCertificate for another's, and for one that ends no
+// later than the one in use.
+func (d *Device) Adopt(c Certificate) error {
+	old := d.Certificate()
+	if c.Identity != d.id || !c.Device.Equal(old.Device) || c.Sealing != old.Sealing || !c.NotAfter.After(old.NotAfter) {
+		return fmt.Errorf("%w: not this device's, or not newer", ErrCertificate)
+	}
+	d.newer.Store(&c)
+	return nil
+}
+
+// Certify makes a certificate, valid for 90 days from now, for keys of another
+// device of the same person. It fails on a device without the identity key.
+func (d *Device) Certify(now time.Time, device ed25519.PublicKey, sealing [32]byte, name string) (Certificate, error) {
+	if d.identity == nil {
+		return Certificate{}, fmt.Errorf("identity: certify: this device does not hold the identity key")
+	}
+	return newCertificate(d.identity, device, sealing[:], now, name)
+}
 
 // Key returns the device's private key, to sign with Sign.
 func (d *Device) Key() ed25519.PrivateKey { return d.key }

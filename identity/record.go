@@ -171,6 +171,7 @@ type RecordPlan struct {
 	Sequence uint64   // rises with every record of the slot; Unix milliseconds will do
 	Grants   *Grants  // for a device without the identity key; else nil
 	At       Location // zero withdraws what the slot said before
+	Revoked  Revocations
 }
 
 // Record is an opened reach record.
@@ -179,7 +180,8 @@ type Record struct {
 	Epoch    uint64
 	Sequence uint64 // the device's own, comparable between epochs
 	Device   Certificate
-	At       Location // At.Gone() when the device withdrew
+	At       Location    // At.Gone() when the device withdrew
+	Revoked  Revocations // of other devices, zero = none
 }
 
 // MakeRecord makes a record of device d. It fails when the plan does not fit:
@@ -189,9 +191,12 @@ func MakeRecord(d *Device, p RecordPlan) ([]byte, error) {
 	if p.Reach == (Secret{}) {
 		return nil, errors.New("identity: record: without a reach secret anybody could read it")
 	}
-	body, err := p.At.append(wire.AppendField(nil, 1, d.cert.raw))
+	body, err := p.At.append(wire.AppendField(nil, 1, d.Certificate().raw))
 	if err != nil {
 		return nil, fmt.Errorf("identity: record: %w", err)
+	}
+	if p.Revoked.raw != nil {
+		body = wire.AppendField(body, 8, p.Revoked.raw)
 	}
 	return reachKind().make(d, p, body)
 }
@@ -217,6 +222,11 @@ func OpenRecord(b []byte, id ID, reach Secret, now time.Time) (Record, error) {
 			return Record{}, err
 		}
 		return Record{}, fmt.Errorf("%w: %w", ErrRecord, err)
+	}
+	if raw, err := field(fields, 8); err == nil {
+		if r.Revoked, err = ParseRevocations(raw, id); err != nil {
+			return Record{}, fmt.Errorf("%w: %w", ErrRecord, err)
+		}
 	}
 	// The subkey is a face of the device's key, so no device of the identity
 	// can speak in another's name.

@@ -23,8 +23,9 @@ import (
 //	5 addresses, at most 4: each vec8 of IP (4 or 16) and port (2)
 //	6 TCP addresses, at most 2, likewise
 //	7 X25519 key of the inbox (32; inboxes have this field alone)
+//	8 revocations of other devices of the identity (≤ 202)
 //
-// The longest needs 531 bytes with a certificate of 224: all lists in IPv6.
+// The longest needs 736 bytes with a certificate of 224: all lists in IPv6.
 // How many of each a record tells: three introducers so that one is still
 // there after a while, addresses for the issuer's few kinds (LAN, public, IPv6,
 // mapped port), and TCP for callers whose network blocks UDP.

@@ -115,6 +115,33 @@ func (g *Grants) Covers(epoch uint64) bool {
 	return g.Len() > 0 && epoch >= g.First && epoch-g.First < uint64(g.Len())
 }
 
+// Append adds grants that follow directly. It fails when they are of another
+// kind, slot or device, or do not follow; whether they are of the same identity
+// and secret is for Fits to say of both.
+func (g *Grants) Append(next *Grants) error {
+	if g.Kind != next.Kind || g.Slot != next.Slot || !g.Device.Equal(next.Device) || next.First != g.First+uint64(g.Len()) || g.Len()+next.Len() > MaxGrants {
+		return fmt.Errorf("%w: grants that do not follow", ErrRecord)
+	}
+	g.sigs = append(g.sigs, next.sigs...)
+	return nil
+}
+
+// From returns the grants from an epoch on, which are of id and its secret, or
+// nil when none are left.
+func (g *Grants) From(id ID, reach Secret, first uint64) *Grants {
+	if g == nil || first <= g.First {
+		return g
+	}
+	if !g.Covers(first) {
+		return nil
+	}
+	n := *g
+	n.sigs = bytes.Clone(g.sigs[(first-g.First)*ed25519.SignatureSize:])
+	n.First = first
+	n.place = placeTag(faceOf(g.Kind.kind().face, id, reach, first))
+	return &n
+}
+
 // find returns the certificate for device, slot and epoch, nil when there is
 // none.
 func (g *Grants) find(kind GrantKind, device ed25519.PublicKey, slot uint8, epoch uint64) []byte {

@@ -94,7 +94,7 @@ func MakeKnock(d *Device, in Inbox, g Greeting) (*KnockJob, error) {
 	b = binary.BigEndian.AppendUint32(append(b, knockVersion, in.Slot), uint32(in.Epoch))
 	b = append(append(b, place[:]...), token.Sum(nil)[:16]...)
 
-	fields := wire.AppendField(nil, 1, d.cert.raw)
+	fields := wire.AppendField(nil, 1, d.Certificate().raw)
 	if name := cleanText(g.Name, maxKnockName); name != "" {
 		fields = wire.AppendField(fields, 2, []byte(name))
 	}

@@ -199,7 +199,7 @@ func (d *Device) encode() []byte {
 	b = wire.AppendField(b, 3, d.sealing.Bytes())
 	b = wire.AppendField(b, 4, d.reach[:])
 	b = wire.AppendField(b, 5, d.reset[:])
-	b = wire.AppendField(b, 6, d.cert.raw)
+	b = wire.AppendField(b, 6, d.Certificate().raw)
 	return append(b, d.extra...)
 }
 

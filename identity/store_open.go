@@ -59,22 +59,30 @@ func (k disk) create(now time.Time, name string, passphrase func() ([]byte, erro
 	if err != nil {
 		return nil, err
 	}
-	var l *lock
-	if passphrase != nil {
-		pass, err := passphrase()
-		if err != nil {
-			return nil, fmt.Errorf("identity: passphrase for the new key store: %w", err)
-		}
-		if len(pass) == 0 {
-			return nil, fmt.Errorf("%w: the passphrase for the new key store is empty", ErrPassphrase)
-		}
-		l = newLock(k.kdf, pass)
-		clear(pass)
+	l, err := k.newLock(passphrase)
+	if err != nil {
+		return nil, err
 	}
 	if err := k.writeNew(sealStore(l, d.encode())); err != nil {
 		return nil, err
 	}
 	return d, nil
+}
+
+// newLock asks for the passphrase of a new key store; nil for an open one.
+func (k disk) newLock(passphrase func() ([]byte, error)) (*lock, error) {
+	if passphrase == nil {
+		return nil, nil
+	}
+	pass, err := passphrase()
+	if err != nil {
+		return nil, fmt.Errorf("identity: passphrase for the new key store: %w", err)
+	}
+	if len(pass) == 0 {
+		return nil, fmt.Errorf("%w: the passphrase for the new key store is empty", ErrPassphrase)
+	}
+	defer clear(pass)
+	return newLock(k.kdf, pass), nil
 }
 
 // load opens the store whose bytes are b.

@@ -3,6 +3,7 @@
 package session
 
 import (
+	"errors"
 	"time"
 
 	"github.com/p2pos/p2pos/identity"
@@ -110,4 +111,23 @@ type Counters struct {
 	Expired   uint64 // ErrExpired
 	Flooded   uint64 // ErrFlood
 	Unknown   uint64 // ErrUnknownPeer, ErrNoCall
+}
+
+// count adds what came of one message.
+func (k *Counters) count(err error) {
+	switch {
+	case err == nil:
+	case errors.Is(err, ErrMessage):
+		k.Malformed++
+	case errors.Is(err, ErrForged):
+		k.Forged++
+	case errors.Is(err, ErrReplay):
+		k.Replayed++
+	case errors.Is(err, ErrExpired):
+		k.Expired++
+	case errors.Is(err, ErrFlood):
+		k.Flooded++
+	default:
+		k.Unknown++
+	}
 }

@@ -317,22 +317,7 @@ func (m *Machine) Counters() Counters { return m.counters }
 // was dropped; it has been counted and is never a reason to end the link.
 func (m *Machine) Receive(now time.Time, p Peer, b []byte) error {
 	err := m.receive(now, p, b)
-	k := &m.counters
-	switch {
-	case err == nil:
-	case errors.Is(err, ErrMessage):
-		k.Malformed++
-	case errors.Is(err, ErrForged):
-		k.Forged++
-	case errors.Is(err, ErrReplay):
-		k.Replayed++
-	case errors.Is(err, ErrExpired):
-		k.Expired++
-	case errors.Is(err, ErrFlood):
-		k.Flooded++
-	default:
-		k.Unknown++
-	}
+	m.counters.count(err)
 	return err
 }
 

@@ -1,0 +1,686 @@
+// SPDX-License-Identifier: AGPL-3.0-only OR LicenseRef-P2POS-Commercial
+
+package session
+
+import (
+	"bytes"
+	"crypto/ed25519"
+	"encoding/binary"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/p2pos/p2pos/identity"
+)
+
+// Kin holds the rules among the devices of one person (design/007): who is one,
+// what each may do, and how one comes to be one. It is pure, as Machine is, and
+// the same three rules hold.
+type Kin struct {
+	self   *identity.Device
+	list   identity.DeviceList
+	revoke identity.Revocations
+	grants []*grantNeed
+
+	peers   []*kinsman // other devices of the person with a link, oldest first
+	asks    []*asked   // those that want to be one
+	denied  []deniedAsk
+	joining *joining // this one wants to be one of another person's
+
+	next     time.Time
+	out      []Outgoing
+	events   []KinEvent
+	counters Counters
+}
+
+const (
+	// grantAhead is for how many hours a device without the identity key has its
+	// records certified: so long it is found without having met a holder.
+	grantAhead = 30 * 24
+	// grantPeriods likewise of prekeys: this period, the next, and one more.
+	grantPeriods = 3
+	// grantStep is how many one message brings.
+	grantStep = 50
+	// grantLimit is how far ahead a holder grants.
+	grantLimit = 32 * 24
+
+	// renewBefore is how much life is left when a device asks for a new
+	// certificate; a holder renews its own later, at its start.
+	renewBefore = 60 * 24 * time.Hour
+	renewOwn    = 30 * 24 * time.Hour
+
+	// kinEvery is how often a device looks whether it needs something; when
+	// there was no answer, after kinAgain.
+	kinEvery = time.Hour
+	kinAgain = 10 * time.Second
+
+	// wantBurst and wantRefill bound the questions of one device: each costs a
+	// holder up to 5 ms. 30 days take 15, prekeys one, a slow thief the rest.
+	wantBurst  = 40
+	wantRefill = 2 * time.Second
+)
+
+// kinsman is another device of the person, on its link.
+type kinsman struct {
+	peer   Peer
+	cert   identity.Certificate
+	wants  allowance
+	asking time.Time // when it was asked for something last
+}
+
+// grantNeed is one series of grants that this device needs and has.
+type grantNeed struct {
+	kind   identity.GrantKind
+	secret identity.Secret // zero = the reach secret, or an inbox
+	hours  int             // how many epochs from now on
+	have   *identity.Grants
+}
+
+// KinEvent is what Kin tells its driver: one of the types below.
+type KinEvent interface{ kinEvent() }
+
+// KinChanged says that the list of devices, or what is revoked, is another one
+// now: keep it, tell contacts, and use the slot.
+type KinChanged struct {
+	List    identity.DeviceList
+	Revoked identity.Revocations
+}
+
+// KinRenewed says that this device has a newer certificate, in use already: keep
+// it.
+type KinRenewed struct{ Certificate identity.Certificate }
+
+// KinGranted says that there are more grants: keep them, and publish by them.
+type KinGranted struct{}
+
+func (KinChanged) kinEvent() {}
+func (KinRenewed) kinEvent() {}
+func (KinGranted) kinEvent() {}
+
+// KinState is what a Kin knows that has to last.
+type KinState struct {
+	List    identity.DeviceList // zero = not known
+	Revoked identity.Revocations
+	Grants  []GrantState
+}
+
+// GrantState is one series of grants.
+type GrantState struct {
+	Secret identity.Secret // zero = the reach secret
+	Grants *identity.Grants
+}
+
+// NewKin returns the rules for device self with what is known from before.
+func NewKin(now time.Time, self *identity.Device, st KinState) *Kin {
+	k := &Kin{self: self}
+	if st.List.ID == self.ID() {
+		k.list = st.List
+	}
+	if st.Revoked.ID == self.ID() {
+		k.revoke = st.Revoked
+	}
+	if !self.Holder() {
+		k.grants = []*grantNeed{
+			{kind: identity.GrantReach, hours: grantAhead},
+			{kind: identity.GrantPrekeys, hours: grantPeriods},
+		}
+		for _, g := range st.Grants {
+			n := k.need(g.Grants.Kind, g.Secret)
+			if n == nil && g.Secret != (identity.Secret{}) {
+				n = &grantNeed{kind: g.Grants.Kind, secret: g.Secret} // a ticket's: has what it needs
+				k.grants = append(k.grants, n)
+			}
+			if n != nil && g.Grants.Slot == k.Slot() && g.Grants.Device.Equal(self.Certificate().Device) && g.Grants.Fits(self.ID(), k.secretOf(n)) {
+				n.have = g.Grants
+			}
+		}
+	}
+	k.refresh(now)
+	k.next = now.Add(kinEvery)
+	k.events = nil // what is known from before is no news
+	return k
+}
+
+// State returns what has to last.
+func (k *Kin) State() KinState {
+	st := KinState{List: k.list, Revoked: k.revoke}
+	for _, n := range k.grants {
+		if n.have.Len() > 0 {
+			st.Grants = append(st.Grants, GrantState{n.secret, n.have})
+		}
+	}
+	return st
+}
+
+// Devices returns the person's devices, this one included, in the order of
+// their slots, revoked ones last.
+func (k *Kin) Devices() []identity.Listed {
+	list := slices.Clone(k.list.Devices)
+	if _, ok := k.list.Find(k.me()); !ok {
+		list = append(list, k.entry())
+	}
+	slices.SortFunc(list, func(a, b identity.Listed) int {
+		if a.Revoked != b.Revoked {
+			return btoi(a.Revoked) - btoi(b.Revoked)
+		}
+		return int(a.Slot) - int(b.Slot)
+	})
+	return list
+}
+
+func btoi(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// Slot returns this device's record slot.
+func (k *Kin) Slot() uint8 {
+	e, _ := k.list.Find(k.me())
+	return e.Slot
+}
+
+// Revoked tells whether this device has been revoked.
+func (k *Kin) Revoked() bool { return k.gone(k.me()) }
+
+// Revocations returns what contacts should know; zero when nothing is revoked.
+func (k *Kin) Revocations() identity.Revocations { return k.revoke }
+
+// Grants returns the grants for a kind and secret, zero for the reach secret;
+// nil when there are none, or none are needed.
+func (k *Kin) Grants(kind identity.GrantKind, s identity.Secret) *identity.Grants {
+	if n := k.need(kind, s); n != nil {
+		return n.have
+	}
+	return nil
+}
+
+// gone tells whether a device of the person has been revoked.
+func (k *Kin) gone(id identity.DeviceID) bool {
+	e, _ := k.list.Find(id)
+	return e.Revoked || slices.Contains(k.revoke.Devices, id)
+}
+
+func (k *Kin) me() identity.DeviceID { return k.self.Certificate().DeviceID() }
+
+// entry is this device's own, as far as it knows.
+func (k *Kin) entry() identity.Listed {
+	c := k.self.Certificate()
+	return identity.Listed{Device: c.DeviceID(), Holder: k.self.Holder(), Until: c.NotAfter.Add(time.Hour), Name: c.Name}
+}
+
+// need finds a series of grants.
+func (k *Kin) need(kind identity.GrantKind, s identity.Secret) *grantNeed {
+	for _, n := range k.grants {
+		if n.kind == kind && n.secret == s {
+			return n
+		}
+	}
+	return nil
+}
+
+func (k *Kin) secretOf(n *grantNeed) identity.Secret {
+	switch {
+	case n.kind == identity.GrantInbox:
+		return identity.Secret{}
+	case n.secret == (identity.Secret{}):
+		return k.self.Reach()
+	}
+	return n.secret
+}
+
+// Need has a series of grants fetched for n epochs from now on, and kept.
+func (k *Kin) Need(now time.Time, kind identity.GrantKind, s identity.Secret, n int) {
+	if k.self.Holder() {
+		return
+	}
+	g := k.need(kind, s)
+	if g == nil {
+		if len(k.grants) == maxSeries {
+			return
+		}
+		g = &grantNeed{kind: kind, secret: s}
+		k.grants = append(k.grants, g)
+	}
+	g.hours = max(g.hours, n)
+	k.lack(now)
+}
+
+// maxSeries bounds the series of grants: the person's own three and those of
+// tickets.
+const maxSeries = 3 + 16
+
+// Meet tells that another device of the person is proved on a live link.
+func (k *Kin) Meet(now time.Time, p Peer, cert identity.Certificate) {
+	i := slices.IndexFunc(k.peers, func(o *kinsman) bool { return o.peer == p })
+	if i >= 0 {
+		k.peers[i].cert = cert
+		return
+	}
+	if k.gone(p.Device) || len(k.peers) == maxKinPeers {
+		return
+	}
+	k.peers = append(k.peers, &kinsman{peer: p, cert: cert})
+	k.sendList(p)
+	k.lack(now)
+}
+
+// maxKinPeers: each device may be met on the node of its last start as well.
+const maxKinPeers = 2 * identity.MaxSlots
+
+// Lost tells that a peer's last link is gone.
+func (k *Kin) Lost(p Peer) {
+	k.peers = slices.DeleteFunc(k.peers, func(o *kinsman) bool { return o.peer == p })
+	k.lostAsker(p)
+}
+
+func (k *Kin) kinsman(p Peer) *kinsman {
+	for _, o := range k.peers {
+		if o.peer == p {
+			return o
+		}
+	}
+	return nil
+}
+
+// Receive takes a DEVICE message from a proved peer. An error says why it was
+// dropped; it has been counted.
+func (k *Kin) Receive(now time.Time, p Peer, b []byte) error {
+	err := k.receive(now, p, b)
+	k.counters.count(err)
+	return err
+}
+
+func (k *Kin) receive(now time.Time, p Peer, b []byte) error {
+	m, err := parseDevice(b)
+	if err != nil {
+		return err
+	}
+	if len(k.out)+len(k.events) >= maxBacklog {
+		return fmt.Errorf("%w: backlog", ErrFlood)
+	}
+	switch m.kind {
+	case kinAsk, kinReveal, kinTaken:
+		return k.receiveAsker(now, p, m)
+	case kinChallenge, kinGranted, kinDenied:
+		return k.receiveHolder(now, p, m)
+	}
+	o := k.kinsman(p)
+	if o == nil {
+		return fmt.Errorf("%w: device message of somebody else", ErrUnknownPeer)
+	}
+	switch m.kind {
+	case kinList:
+		return k.receiveList(now, o, m)
+	case kinRenew:
+		return k.renewOther(now, o)
+	case kinRenewed:
+		return k.renewed(now, m)
+	case kinWant:
+		return k.wanted(now, o, m)
+	case kinGrants:
+		return k.granted(now, o, m)
+	}
+	return nil // of a later version
+}
+
+// Counters returns how many messages were dropped so far.
+func (k *Kin) Counters() Counters { return k.counters }
+
+func (k *Kin) send(p Peer, b []byte) { k.out = append(k.out, Outgoing{To: p, Body: b}) }
+
+func (k *Kin) emit(e KinEvent) { k.events = append(k.events, e) }
+
+func (k *Kin) sendList(p Peer) {
+	if k.list.Raw() != nil {
+		k.send(p, appendDevice(kinList, k.list.Raw(), k.revoke.Raw()))
+	}
+}
+
+// refresh keeps a holder's list true: this device in it, nothing in it that is
+// over. It makes a first list only when there is somebody to tell.
+func (k *Kin) refresh(now time.Time) {
+	if !k.self.Holder() || k.Revoked() || k.list.Raw() == nil {
+		return
+	}
+	k.change(now, k.list.Merge(identity.DeviceList{}, now))
+}
+
+// change makes a list of these devices and of this one, if that is another than
+// the present one, and tells everybody.
+func (k *Kin) change(now time.Time, devices []identity.Listed) {
+	mine := k.entry()
+	i := slices.IndexFunc(devices, func(e identity.Listed) bool { return e.Device == mine.Device })
+	if i < 0 {
+		slot, ok := identity.FreeSlot(devices, now)
+		if !ok {
+			return // five others
+		}
+		mine.Slot = slot
+		devices = append(slices.Clone(devices), mine)
+	} else if e := devices[i]; !e.Revoked && (mine.Until.Sub(e.Until) >= time.Hour || !e.Holder) {
+		devices = slices.Clone(devices)
+		mine.Slot = e.Slot
+		devices[i] = mine
+	}
+	slices.SortFunc(devices, func(a, b identity.Listed) int { return bytes.Compare(a.Device[:], b.Device[:]) })
+	if k.list.Raw() != nil && slices.Equal(devices, k.list.Devices) {
+		return
+	}
+	l, err := identity.MakeDeviceList(k.self, k.list.Sequence+1, devices)
+	if err != nil {
+		return // more than there is room for
+	}
+	k.adopt(now, l)
+}
+
+// adopt takes a list into use.
+func (k *Kin) adopt(now time.Time, l identity.DeviceList) {
+	slot := k.Slot()
+	k.list = l
+	if k.self.Holder() {
+		if v, err := l.Revocations(k.self); err == nil {
+			k.revoke = v
+		}
+	}
+	if k.Slot() != slot {
+		for _, n := range k.grants {
+			n.have = nil
+		}
+	}
+	k.emit(KinChanged{k.list, k.revoke})
+	k.peers = slices.DeleteFunc(k.peers, func(o *kinsman) bool { return k.gone(o.peer.Device) })
+	for _, o := range k.peers {
+		k.sendList(o.peer)
+	}
+	k.lack(now)
+}
+
+// receiveList takes the list of another device.
+func (k *Kin) receiveList(now time.Time, o *kinsman, m deviceMessage) error {
+	l, err := identity.ParseDeviceList(m.f[1])
+	if err != nil || l.ID != k.self.ID() {
+		return fmt.Errorf("%w: device list: %w", ErrForged, err)
+	}
+	var v identity.Revocations
+	if m.f[2] != nil {
+		if v, err = identity.ParseRevocations(m.f[2], k.self.ID()); err != nil {
+			return fmt.Errorf("%w: %w", ErrForged, err)
+		}
+	}
+	if bytes.Equal(l.Raw(), k.list.Raw()) {
+		return nil
+	}
+	if k.self.Holder() {
+		if k.Revoked() {
+			return nil // what this one signs counts for nobody
+		}
+		before := k.list.Raw()
+		seq := max(k.list.Sequence, l.Sequence)
+		merged := k.list.Merge(l, now)
+		if slices.Equal(merged, l.Devices) && l.Sequence >= k.list.Sequence {
+			k.adopt(now, l)
+		} else {
+			k.list.Sequence = seq
+			k.change(now, merged)
+		}
+		if bytes.Equal(before, k.list.Raw()) {
+			k.sendList(o.peer) // theirs is the older one
+		}
+		return nil
+	}
+	switch {
+	case l.Sequence < k.list.Sequence, l.Sequence == k.list.Sequence && bytes.Compare(l.Raw(), k.list.Raw()) < 0:
+		k.sendList(o.peer)
+		return nil
+	case v.Raw() != nil:
+		k.revoke = v
+	}
+	k.adopt(now, l)
+	return nil
+}
+
+// lack asks holders for what this device lacks.
+func (k *Kin) lack(now time.Time) {
+	if k.self.Holder() || k.Revoked() {
+		return
+	}
+	for _, o := range k.peers {
+		e, _ := k.list.Find(o.peer.Device)
+		if !e.Holder || !o.asking.IsZero() && now.Sub(o.asking) < kinAgain {
+			continue
+		}
+		if k.self.Certificate().NotAfter.Sub(now) < renewBefore {
+			o.asking = now
+			k.send(o.peer, appendDevice(kinRenew))
+			break
+		}
+		n, first, count := k.lacking(now)
+		if n == nil {
+			return
+		}
+		o.asking = now
+		var secret []byte
+		if n.secret != (identity.Secret{}) {
+			secret = n.secret[:]
+		}
+		k.send(o.peer, appendDevice(kinWant, []byte{byte(n.kind)}, u32(uint32(first)), []byte{byte(count)}, secret))
+		break
+	}
+	if soon := now.Add(kinAgain); k.next.IsZero() || k.next.After(soon) {
+		k.next = soon
+	}
+}
+
+// lacking returns the first series of grants that is not complete, and what
+// should come next.
+func (k *Kin) lacking(now time.Time) (n *grantNeed, first uint64, count int) {
+	for _, n := range k.grants {
+		e := epochOf(n.kind, now)
+		if n.kind != identity.GrantPrekeys {
+			e = max(e, 1) - 1
+		}
+		end := epochOf(n.kind, now) + uint64(n.hours)
+		first := e
+		if n.have.Covers(e) {
+			first = n.have.First + uint64(n.have.Len())
+		} else {
+			n.have = nil
+		}
+		if first < end && (first == e || end-first >= uint64(min(grantStep, n.hours/2))) {
+			return n, first, int(min(end-first, grantStep))
+		}
+	}
+	return nil, 0, 0
+}
+
+func epochOf(kind identity.GrantKind, t time.Time) uint64 {
+	if kind == identity.GrantPrekeys {
+		return identity.PrekeyPeriod(t)
+	}
+	return identity.Hour(t)
+}
+
+// wanted answers another device's question for grants.
+func (k *Kin) wanted(now time.Time, o *kinsman, m deviceMessage) error {
+	e, ok := k.list.Find(o.peer.Device)
+	kind, first, n := identity.GrantKind(m.f[1][0]), uint64(binary.BigEndian.Uint32(m.f[2])), int(m.f[3][0])
+	secret, err := m.secret(4)
+	if err != nil {
+		return err
+	}
+	at := epochOf(kind, now)
+	limit := uint64(grantLimit)
+	if kind == identity.GrantPrekeys {
+		limit = grantPeriods + 1
+	}
+	switch {
+	case !k.self.Holder() || !ok || e.Revoked:
+		return nil
+	case kind > identity.GrantPrekeys || n == 0 || n > grantStep || first+2 < at || first+uint64(n) > at+limit:
+		return fmt.Errorf("%w: %d grants of kind %d from %d", ErrMessage, n, kind, first)
+	case !o.wants.takeOf(now, wantBurst, wantRefill):
+		return fmt.Errorf("%w: grants", ErrFlood)
+	}
+	need := grantNeed{kind: kind, secret: secret}
+	g, err := k.self.Grant(kind, k.secretOf(&need), o.cert.Device, e.Slot, first, n)
+	if err != nil {
+		return fmt.Errorf("%w: grants: %w", ErrMessage, err)
+	}
+	k.send(o.peer, appendDevice(kinGrants, g.Bytes(), m.f[4]))
+	return nil
+}
+
+// granted takes grants that this device asked for.
+func (k *Kin) granted(now time.Time, o *kinsman, m deviceMessage) error {
+	secret, err := m.secret(2)
+	if err != nil {
+		return err
+	}
+	g, err := identity.ParseGrants(m.f[1])
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrMessage, err)
+	}
+	n := k.need(g.Kind, secret)
+	if n == nil || g.Slot != k.Slot() || !g.Device.Equal(k.self.Certificate().Device) || !g.Fits(k.self.ID(), k.secretOf(n)) {
+		return fmt.Errorf("%w: grants for something else", ErrForged)
+	}
+	if n.have.Len() == 0 {
+		n.have = g
+	} else {
+		all := *n.have
+		if err := all.Append(g); err != nil {
+			return fmt.Errorf("%w: %w", ErrReplay, err)
+		}
+		n.have = &all
+	}
+	o.asking = time.Time{}
+	e := epochOf(n.kind, now)
+	n.have = n.have.From(k.self.ID(), k.secretOf(n), max(e, 1)-1)
+	k.emit(KinGranted{})
+	k.lack(now)
+	return nil
+}
+
+// renewOther certifies another device anew.
+func (k *Kin) renewOther(now time.Time, o *kinsman) error {
+	e, ok := k.list.Find(o.peer.Device)
+	switch {
+	case !k.self.Holder() || !ok || e.Revoked:
+		return nil
+	case !o.wants.takeOf(now, wantBurst, wantRefill):
+		return fmt.Errorf("%w: certificates", ErrFlood)
+	}
+	c, err := k.self.Certify(now, o.cert.Device, o.cert.Sealing, o.cert.Name)
+	if err != nil {
+		return err
+	}
+	k.send(o.peer, appendDevice(kinRenewed, c.Raw()))
+	list := slices.Clone(k.list.Devices)
+	i := slices.IndexFunc(list, func(x identity.Listed) bool { return x.Device == o.peer.Device })
+	list[i].Until = c.NotAfter.Add(time.Hour).Truncate(time.Hour)
+	k.change(now, list)
+	return nil
+}
+
+// renewed takes a certificate that this device asked for.
+func (k *Kin) renewed(now time.Time, m deviceMessage) error {
+	c, err := identity.ParseCertificate(m.f[1], now)
+	if err == nil {
+		err = k.self.Adopt(c)
+	}
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrForged, err)
+	}
+	for _, o := range k.peers {
+		o.asking = time.Time{}
+	}
+	k.emit(KinRenewed{c})
+	k.lack(now)
+	return nil
+}
+
+// renewSelf lets a holder that runs for months certify itself anew.
+func (k *Kin) renewSelf(now time.Time) {
+	c := k.self.Certificate()
+	if !k.self.Holder() || k.Revoked() || c.NotAfter.Sub(now) >= renewOwn {
+		return
+	}
+	n, err := k.self.Certify(now, ed25519.PublicKey(c.Device), c.Sealing, c.Name)
+	if err != nil || k.self.Adopt(n) != nil {
+		return
+	}
+	k.emit(KinRenewed{n})
+}
+
+// Revoke takes a device from the person: for ever. Error: ErrNoDevice, for one
+// that is not in the list, and identity's when this device is no holder or
+// eight are revoked already.
+func (k *Kin) Revoke(now time.Time, id identity.DeviceID) error {
+	if !k.self.Holder() {
+		return ErrNotHolder
+	}
+	list := slices.Clone(k.list.Devices)
+	i := slices.IndexFunc(list, func(e identity.Listed) bool { return e.Device == id })
+	if i < 0 || id == k.me() {
+		return ErrNoDevice
+	}
+	if list[i].Revoked {
+		return nil
+	}
+	list[i].Revoked = true
+	if _, err := identity.MakeDeviceList(k.self, k.list.Sequence+1, list); err != nil {
+		return err
+	}
+	for _, o := range k.peers {
+		if o.peer.Device == id { // so that it stops by itself
+			defer func(p Peer) { k.sendList(p) }(o.peer)
+		}
+	}
+	k.change(now, list)
+	return nil
+}
+
+// Advance does what is due at now.
+func (k *Kin) Advance(now time.Time) {
+	if now.Before(k.next) {
+		return
+	}
+	k.next = now.Add(kinEvery)
+	k.overdue(now)
+	k.renewSelf(now)
+	k.refresh(now)
+	k.lack(now)
+	if n, _, _ := k.lacking(now); n == nil || len(k.peers) == 0 {
+		k.next = now.Add(kinEvery)
+	}
+	for _, a := range k.asks {
+		if a.until.Before(k.next) {
+			k.next = a.until
+		}
+	}
+}
+
+// Deadline returns when Advance is due next.
+func (k *Kin) Deadline() time.Time { return k.next }
+
+// Poll returns the next message to send.
+func (k *Kin) Poll() (Outgoing, bool) {
+	if len(k.out) == 0 {
+		return Outgoing{}, false
+	}
+	o := k.out[0]
+	k.out = k.out[1:]
+	return o, true
+}
+
+// NextEvent returns the next event.
+func (k *Kin) NextEvent() (KinEvent, bool) {
+	if len(k.events) == 0 {
+		return nil, false
+	}
+	e := k.events[0]
+	k.events = k.events[1:]
+	return e, true
+}
