@@ -152,7 +152,7 @@ func newNode(cfg Config, conns []net.PacketConn, open opener) (*Node, error) {
 	n.hub = session.NewHub(hc)
 	n.ov, err = overlay.New(overlay.Config{
 		Conns: conns, Network: cfg.Network, Identity: dev.ID(),
-		Secrets: []identity.Secret{dev.Reach()}, Device: dev, ResetKey: dev.Reset(),
+		Publishing: overlay.Publishing{Reach: []overlay.Reach{{Secret: dev.Reach()}}}, Device: dev, ResetKey: dev.Reset(),
 		Open: open, Media: n.hub.Media, Logger: n.log,
 		UseTCP: real, ListenTCP: cfg.ListenTCP, Relay: cfg.Relay, PortShare: cfg.PortShare,
 	})

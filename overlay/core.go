@@ -22,7 +22,6 @@ type core struct {
 	peers   map[identity.NodeID]*Peer
 	bySock  map[*sock.Peer]*Peer
 	order   []*Peer // peers in order of arrival: map order must not reach the wire
-	secrets []identity.Secret
 	trimmed time.Time
 	obs     observer
 	gate    gateway

@@ -38,8 +38,8 @@ type Config struct {
 	Network identity.Network
 	// Identity is whose reach tags are registered with neighbours.
 	Identity identity.ID
-	// Secrets are the reach secrets under which this node can be found.
-	Secrets []identity.Secret
+	// Publishing is what this device publishes of itself from the start.
+	Publishing Publishing
 	// Device signs this device's reach records. nil = it publishes none.
 	Device *identity.Device
 	// UseTCP lets the node dial TCP where UDP gets no answer; ListenTCP takes
@@ -143,7 +143,7 @@ func New(cfg Config) (*Overlay, error) {
 		peers:   make(map[identity.NodeID]*Peer),
 		bySock:  make(map[*sock.Peer]*Peer),
 		tcp:     make(map[int]netip.AddrPort),
-		secrets: cfg.Secrets, budget: nat.NewBudget(time.Now()),
+		budget: nat.NewBudget(time.Now()),
 	}
 	o.core.mesh = newMeshing(o, time.Now())
 	o.core.meets.book = nat.NewAppointments()
@@ -154,7 +154,7 @@ func New(cfg Config) (*Overlay, error) {
 	o.core.obs = newObserver(o.core.rng, cfg.Open != nil)
 	o.testHandle = o.core.obs.asker.Handle()
 	o.core.latest = time.Now()
-	if err := o.core.setReach(o.core.latest); err != nil {
+	if err := o.core.publish(o.core.latest, cfg.Publishing); err != nil {
 		return nil, err
 	}
 	o.loop = drive.New(o.core, o.core.drain)

@@ -3,6 +3,7 @@
 package overlay
 
 import (
+	"context"
 	"crypto/ed25519"
 	mrand "math/rand/v2"
 	"net/netip"
@@ -64,9 +65,10 @@ func (l *lookup) close() {
 
 // Place is where a device is, by its own signed word.
 type Place struct {
-	Cert identity.Certificate
-	Key  ed25519.PublicKey // of its node
-	Near []netip.AddrPort  // itself, as it knows it, and nodes with a link to it
+	Cert    identity.Certificate
+	Key     ed25519.PublicKey    // of its node
+	Near    []netip.AddrPort     // itself, as it knows it, and nodes with a link to it
+	Revoked identity.Revocations // devices of the same identity that don't count any more
 }
 
 const (
@@ -91,16 +93,38 @@ func newRecording(o *Overlay, rng *mrand.Rand) (r recording, err error) {
 	return r, nil
 }
 
-// setReach tells the publisher under which secrets this device is found.
-func (c *core) setReach(now time.Time) error {
-	if c.records.publisher == nil {
+// Reach is a reach secret to be found under, with grants for a device without
+// the identity key.
+type Reach = directory.Reach
+
+// Publishing is what a device publishes of itself.
+type Publishing struct {
+	Slot        uint8   // of its records, 0–4
+	Reach       []Reach // at most directory.MaxReach
+	Inbox       bool    // strangers who know the ID may knock
+	InboxGrants *identity.Grants
+	Revoked     identity.Revocations // other devices of the identity
+}
+
+// Publish changes what this device publishes. What is left out is withdrawn.
+// Errors: of a slot or a list that is too long, ctx's, net.ErrClosed.
+func (o *Overlay) Publish(ctx context.Context, p Publishing) (err error) {
+	if e := o.loop.Do(ctx, func(now time.Time) { err = o.core.publish(now, p) }); e != nil {
+		return e
+	}
+	return err
+}
+
+func (c *core) publish(now time.Time, p Publishing) error {
+	r := &c.records
+	if r.publisher == nil {
 		return nil
 	}
-	var list []directory.Reach
-	for _, s := range c.secrets {
-		list = append(list, directory.Reach{Secret: s})
+	if err := r.publisher.SetSlot(now, p.Slot); err != nil {
+		return err
 	}
-	return c.records.publisher.SetReach(now, list, false, nil)
+	r.publisher.SetRevoked(now, p.Revoked)
+	return r.publisher.SetReach(now, p.Reach, p.Inbox, p.InboxGrants)
 }
 
 func (c *core) advanceRecords(now time.Time) {
@@ -238,7 +262,7 @@ func (c *core) drainLookup(now time.Time, l *lookup) bool {
 			c.sendRecord(now, e.Ref, l.m, mesh.Request{To: e.Key, Kind: mesh.Fetch, Body: e.Body, Copies: e.Copies})
 		case directory.Found:
 			at := e.Record.At
-			p := Place{Cert: e.Record.Device, Key: at.Node, Near: at.Addrs}
+			p := Place{Cert: e.Record.Device, Key: at.Node, Near: at.Addrs, Revoked: e.Record.Revoked}
 			for _, i := range at.Introducers {
 				p.Near = append(p.Near, i.Addr)
 			}

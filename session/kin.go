@@ -23,7 +23,9 @@ type Kin struct {
 	grants []*grantNeed
 
 	peers   []*kinsman // other devices of the person with a link, oldest first
-	asks    []*asked   // those that want to be one
+	asking  *kinsman   // whom this device asks for something
+	askedAt time.Time
+	asks    []*asked // those that want to be one
 	denied  []deniedAsk
 	joining *joining // this one wants to be one of another person's
 
@@ -62,10 +64,9 @@ const (
 
 // kinsman is another device of the person, on its link.
 type kinsman struct {
-	peer   Peer
-	cert   identity.Certificate
-	wants  allowance
-	asking time.Time // when it was asked for something last
+	peer  Peer
+	cert  identity.Certificate
+	wants allowance
 }
 
 // grantNeed is one series of grants that this device needs and has.
@@ -272,6 +273,9 @@ const maxKinPeers = 2 * identity.MaxSlots
 // Lost tells that a peer's last link is gone.
 func (k *Kin) Lost(p Peer) {
 	k.peers = slices.DeleteFunc(k.peers, func(o *kinsman) bool { return o.peer == p })
+	if k.asking != nil && k.asking.peer == p {
+		k.asking = nil
+	}
 	k.lostAsker(p)
 }
 
@@ -390,10 +394,10 @@ func (k *Kin) adopt(now time.Time, l identity.DeviceList) {
 		}
 	}
 	k.emit(KinChanged{k.list, k.revoke})
-	k.peers = slices.DeleteFunc(k.peers, func(o *kinsman) bool { return k.gone(o.peer.Device) })
-	for _, o := range k.peers {
+	for _, o := range k.peers { // those that are revoked as well: they should stop
 		k.sendList(o.peer)
 	}
+	k.peers = slices.DeleteFunc(k.peers, func(o *kinsman) bool { return k.gone(o.peer.Device) })
 	k.lack(now)
 }
 
@@ -443,30 +447,32 @@ func (k *Kin) receiveList(now time.Time, o *kinsman, m deviceMessage) error {
 
 // lack asks holders for what this device lacks.
 func (k *Kin) lack(now time.Time) {
-	if k.self.Holder() || k.Revoked() {
+	if k.self.Holder() || k.Revoked() || k.asking != nil && now.Sub(k.askedAt) < kinAgain {
 		return
 	}
-	for _, o := range k.peers {
+	old := k.self.Certificate().NotAfter.Sub(now) < renewBefore
+	n, first, count := k.lacking(now)
+	if !old && n == nil {
+		return
+	}
+	holders := slices.DeleteFunc(slices.Clone(k.peers), func(o *kinsman) bool {
 		e, _ := k.list.Find(o.peer.Device)
-		if !e.Holder || !o.asking.IsZero() && now.Sub(o.asking) < kinAgain {
-			continue
-		}
-		if k.self.Certificate().NotAfter.Sub(now) < renewBefore {
-			o.asking = now
-			k.send(o.peer, appendDevice(kinRenew))
-			break
-		}
-		n, first, count := k.lacking(now)
-		if n == nil {
-			return
-		}
-		o.asking = now
+		return !e.Holder
+	})
+	if len(holders) == 0 {
+		return
+	}
+	// The next one, should the last not have answered.
+	o := holders[(slices.Index(holders, k.asking)+1)%len(holders)]
+	k.asking, k.askedAt = o, now
+	if old {
+		k.send(o.peer, appendDevice(kinRenew))
+	} else {
 		var secret []byte
 		if n.secret != (identity.Secret{}) {
 			secret = n.secret[:]
 		}
 		k.send(o.peer, appendDevice(kinWant, []byte{byte(n.kind)}, u32(uint32(first)), []byte{byte(count)}, secret))
-		break
 	}
 	if soon := now.Add(kinAgain); k.next.IsZero() || k.next.After(soon) {
 		k.next = soon
@@ -555,7 +561,7 @@ func (k *Kin) granted(now time.Time, o *kinsman, m deviceMessage) error {
 		}
 		n.have = &all
 	}
-	o.asking = time.Time{}
+	k.asking = nil
 	e := epochOf(n.kind, now)
 	n.have = n.have.From(k.self.ID(), k.secretOf(n), max(e, 1)-1)
 	k.emit(KinGranted{})
@@ -593,9 +599,7 @@ func (k *Kin) renewed(now time.Time, m deviceMessage) error {
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrForged, err)
 	}
-	for _, o := range k.peers {
-		o.asking = time.Time{}
-	}
+	k.asking = nil
 	k.emit(KinRenewed{c})
 	k.lack(now)
 	return nil
@@ -633,11 +637,6 @@ func (k *Kin) Revoke(now time.Time, id identity.DeviceID) error {
 	if _, err := identity.MakeDeviceList(k.self, k.list.Sequence+1, list); err != nil {
 		return err
 	}
-	for _, o := range k.peers {
-		if o.peer.Device == id { // so that it stops by itself
-			defer func(p Peer) { k.sendList(p) }(o.peer)
-		}
-	}
 	k.change(now, list)
 	return nil
 }
@@ -652,9 +651,6 @@ func (k *Kin) Advance(now time.Time) {
 	k.renewSelf(now)
 	k.refresh(now)
 	k.lack(now)
-	if n, _, _ := k.lacking(now); n == nil || len(k.peers) == 0 {
-		k.next = now.Add(kinEvery)
-	}
 	for _, a := range k.asks {
 		if a.until.Before(k.next) {
 			k.next = a.until

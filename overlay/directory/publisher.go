@@ -84,10 +84,11 @@ type Publisher struct {
 	slot uint8
 	rng  *rand.Rand
 
-	reach  []Reach // as set; the inbox is the zero secret
-	at     identity.Location
-	ready  bool   // at was set
-	bundle []byte // of prekeys; nil = none are published
+	reach   []Reach // as set; the inbox is the zero secret
+	at      identity.Location
+	ready   bool   // at was set
+	bundle  []byte // of prekeys; nil = none are published
+	revoked identity.Revocations
 
 	hour   uint64 // planned for
 	last   uint64 // sequence
@@ -160,6 +161,27 @@ func (p *Publisher) SetPrekeys(now time.Time, bundle []byte) error {
 	}
 	p.plan(now, false)
 	return nil
+}
+
+// SetSlot moves the device's records to another slot. Those in the old one say
+// "gone" no more: they end by themselves, and whose slot it is writes over them.
+func (p *Publisher) SetSlot(now time.Time, slot uint8) error {
+	if slot >= identity.MaxSlots {
+		return fmt.Errorf("directory: slot %d, there are %d", slot, identity.MaxSlots)
+	}
+	if slot != p.slot {
+		p.slot = slot
+		p.plan(now, true)
+	}
+	return nil
+}
+
+// SetRevoked sets what records say of revoked devices of the identity.
+func (p *Publisher) SetRevoked(now time.Time, v identity.Revocations) {
+	if !bytes.Equal(v.Raw(), p.revoked.Raw()) {
+		p.revoked = v
+		p.plan(now, true)
+	}
 }
 
 // SetLocation says where the device is. When that is new, all records go out
@@ -308,7 +330,7 @@ func (p *Publisher) record(it *publication) ([]byte, Key, error) {
 	}
 	plan := identity.RecordPlan{
 		Reach: it.reach.Secret, Epoch: it.epoch, Slot: p.slot, Sequence: p.last,
-		Grants: it.reach.Grants, At: p.at,
+		Grants: it.reach.Grants, At: p.at, Revoked: p.revoked,
 	}
 	if it.prekeys {
 		plan.Grants = it.reach.Prekeys
