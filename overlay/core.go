@@ -88,6 +88,7 @@ func (c *core) Advance(now time.Time) {
 			c.roll(now, p)
 			s.punch.run.Advance(now)
 		}
+		c.tieThrough(now, p)
 		c.unhold(now, p)
 		c.renew(now, p)
 		if s.paths != nil {
@@ -143,6 +144,7 @@ func (c *core) Deadline() time.Time {
 			d = earlier(d, s.heard.Add(mediaTick))
 		}
 		d = earlier(d, s.coolAt)
+		d = earlier(d, s.tie.at)
 		if !s.linked && s.refs <= 0 {
 			d = earlier(d, s.expires)
 		}

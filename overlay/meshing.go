@@ -83,6 +83,7 @@ func (c *core) drainMesh(now time.Time) {
 		case mesh.Undelivered:
 			if r, ok := c.mesh.rings[e.Request]; ok {
 				delete(c.mesh.rings, e.Request)
+				c.tied(r.p, ErrUnreachable)
 				c.o.events.push(Unrouted{r.p})
 				break
 			}
@@ -443,7 +444,7 @@ func (c *core) routeAnswered(now time.Time, e mesh.Answered) {
 	c.expectMedia(now, r.p, e.Request)
 	c.ringFlow(now, r.p, e.First, e.Trace, true)
 	c.useShort(r.p, e.First)
-	if len(in.near) > 0 {
+	if !c.tieAnswered(now, r.p, in.near) && len(in.near) > 0 {
 		r.p.state.near, r.p.state.opener = in.near, true
 		c.warm(now, r.p)
 	}

@@ -138,11 +138,11 @@ func New(cfg Config) (*Overlay, error) {
 	var seed [24]byte
 	rand.Read(seed[:])
 	o.core = &core{
-		o:       o,
-		rng:     mrand.New(mrand.NewPCG(binary.BigEndian.Uint64(seed[:]), binary.BigEndian.Uint64(seed[8:]))),
-		peers:   make(map[identity.NodeID]*Peer),
-		bySock:  make(map[*sock.Peer]*Peer),
-		tcp:     make(map[int]netip.AddrPort),
+		o:      o,
+		rng:    mrand.New(mrand.NewPCG(binary.BigEndian.Uint64(seed[:]), binary.BigEndian.Uint64(seed[8:]))),
+		peers:  make(map[identity.NodeID]*Peer),
+		bySock: make(map[*sock.Peer]*Peer),
+		tcp:    make(map[int]netip.AddrPort),
 		budget: nat.NewBudget(time.Now()),
 	}
 	o.core.mesh = newMeshing(o, time.Now())

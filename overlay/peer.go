@@ -82,6 +82,8 @@ type peerState struct {
 	againWait  time.Duration
 	suspected  time.Time // the links to a silent call's relays were looked at
 
+	tie tie // a link that is wanted without a call
+
 	// Of TCP.
 	tcp   []netip.AddrPort // where the peer takes it
 	tcpAt time.Time        // not before then again

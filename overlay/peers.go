@@ -182,6 +182,7 @@ func (c *core) adopt(now time.Time, l *Link, via sock.Path) {
 	} else {
 		c.o.events.push(PeerRelinked{p})
 	}
+	c.tied(p, nil)
 	c.enmesh(now, p)
 	c.relayUp(now, p)
 }
