@@ -122,6 +122,7 @@ var purity = house.Purity{
 		"nat/portmap/session.go":    "sockets of one run",
 		"nat/portmap/upnp.go":       "wraps goupnp",
 		"overlay/appoint.go":        "dials who keeps an appointment",
+		"overlay/connect.go":        "waits for a link, with a time limit",
 		"overlay/dial.go":           "dials and accepts in the background; links drain for a while",
 		"overlay/lan/config.go":     "carries the logger; draws the instance's name",
 		"overlay/lan/interfaces.go": "asks the system for its interfaces",
