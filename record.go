@@ -92,14 +92,8 @@ type records struct {
 func (s *records) add(r *record) error {
 	s.turn.Lock()
 	defer s.turn.Unlock()
-	if err := r.call.c.Record(true); err != nil {
-		return err
-	}
-	if err := r.call.n.spawn(r.run); err != nil {
-		return err
-	}
+	// On the list first: the other side may confirm before Record returns.
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	if s.list = append(s.list, r); len(s.list) == 1 {
 		in, out := r.call.Tracks()
 		in.Tap(func(f *media.Frame) { s.frame(Theirs, f) })
@@ -108,13 +102,26 @@ func (s *records) add(r *record) error {
 	if s.aware {
 		r.start()
 	}
-	return nil
+	s.mu.Unlock()
+	err := r.call.c.Record(true)
+	if err == nil {
+		err = r.call.n.spawn(r.run)
+	}
+	if err != nil {
+		s.drop(r)
+	}
+	return err
 }
 
 // remove ends a recording; with the last one the other side is told.
 func (s *records) remove(r *record) {
 	s.turn.Lock()
 	defer s.turn.Unlock()
+	s.drop(r)
+}
+
+// drop is remove for who holds turn.
+func (s *records) drop(r *record) {
 	s.mu.Lock()
 	before := len(s.list)
 	s.list = slices.DeleteFunc(s.list, func(o *record) bool { return o == r })

@@ -13,6 +13,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/p2pos/p2pos/internal/simnet"
 	"github.com/p2pos/p2pos/media/libopus"
 	"github.com/p2pos/p2pos/media/ogg"
 	"github.com/p2pos/p2pos/media/voice"
@@ -121,8 +122,9 @@ type row struct {
 
 // bench has the speech.
 type bench struct {
-	voices [2][]int16
-	length time.Duration
+	voices   [2][]int16
+	length   time.Duration
+	promises []promise
 }
 
 // loop is a Source of sound again and again.
@@ -200,11 +202,16 @@ func (b *bench) pair(r rival, c cell, voices [2]voice.Source, length time.Durati
 
 // speak lets both talk over a cell, and rates both directions together.
 func (b *bench) speak(r rival, c cell) (result, [2]*person, error) {
+	return b.speakBeside(r, c, nil)
+}
+
+// speakBeside is speak with something else going on in the network.
+func (b *bench) speakBeside(r rival, c cell, script func(w *simnet.World, near, far *simnet.Host)) (result, [2]*person, error) {
 	p, err := b.pair(r, c, [2]voice.Source{&loop{pcm: b.voices[0]}, &loop{pcm: b.voices[1]}}, b.length)
 	if err != nil {
 		return result{}, p, err
 	}
-	if err := call(c.seed(), c.network, p[0], p[1], b.length, nil); err != nil {
+	if err := call(c.seed(), c.network, p[0], p[1], b.length, script); err != nil {
 		return result{}, p, err
 	}
 	forth, err := rate(p[0], p[1], b.length)

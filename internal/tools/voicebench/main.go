@@ -68,6 +68,9 @@ func (b *bench) run(w io.Writer, out string, quick bool) error {
 	if err := b.thin(w); err != nil {
 		return err
 	}
+	if err := b.beside(w); err != nil {
+		return err
+	}
 	if err := b.freeze(w); err != nil {
 		return err
 	}
@@ -79,11 +82,14 @@ func (b *bench) run(w io.Writer, out string, quick bool) error {
 			return err
 		}
 	}
-	if quick {
-		return nil
+	if !quick {
+		if err := b.drift(w); err != nil {
+			return err
+		}
+		if err := b.matrix(w); err != nil {
+			return err
+		}
 	}
-	if err := b.drift(w); err != nil {
-		return err
-	}
-	return b.matrix(w)
+	b.account(w)
+	return nil
 }

@@ -137,7 +137,7 @@ func (n network) profile() simnet.Profile {
 
 // call lets two persons talk over a network for a time, with half a second more
 // to hear the end. script may change the network meanwhile.
-func call(seed uint64, n network, a, b *person, length time.Duration, script func(w *simnet.World, h *simnet.Host)) error {
+func call(seed uint64, n network, a, b *person, length time.Duration, script func(w *simnet.World, near, far *simnet.Host)) error {
 	w := simnet.NewWorld(seed, start)
 	// All that the network does happens on one link, so that loss is what it is
 	// called; the other one is perfect.
@@ -146,7 +146,7 @@ func call(seed uint64, n network, a, b *person, length time.Duration, script fun
 	b.peer = near.Attach(4000, a)
 	a.peer = far.Attach(4000, b)
 	if script != nil {
-		script(w, near)
+		script(w, near, far)
 	}
 	w.Run(start.Add(length + tail))
 	if a.err != nil {

@@ -45,6 +45,12 @@ func (b *bench) losses(w io.Writer) ([]row, error) {
 		}
 	}
 	fmt.Fprintln(w)
+	for i, least := range []float64{4.3, 4.2, 4.0, 3.7, 3.6} {
+		v := rows[i].results[rivalOurs]
+		b.promise(rows[i].name+": MOS", fmt.Sprintf("≥ %.1f", least), fmt.Sprintf("%.2f", v.mos), v.mos >= least)
+	}
+	bursts := rows[4].results[rivalOurs]
+	b.promise(rows[4].name+": concealed", "≤ 5 %", fmt.Sprintf("%.1f %%", 100*bursts.concealed), bursts.concealed <= 0.05)
 	return rows, nil
 }
 
@@ -79,6 +85,10 @@ func (b *bench) delays(w io.Writer) error {
 		fmt.Fprintln(w)
 	}
 	fmt.Fprintln(w)
+	for i, most := range []time.Duration{60 * ms, 60*ms + cells[1].oneWay, 150 * ms} {
+		h := list[i*int(rivals)]
+		b.promise("mouth to ear, one way "+cells[i].name, fmt.Sprintf("≤ %d ms", most.Milliseconds()), h.String(), h.found > 0 && h.delay <= most)
+	}
 	return nil
 }
 
@@ -103,6 +113,47 @@ func (b *bench) thin(w io.Writer) error {
 		}
 	}
 	fmt.Fprintln(w)
+	for _, x := range rows[1:] {
+		v := x.results[rivalOurs]
+		b.promise(x.name+" with a queue of 300 ms: delay", "< 400 ms", fmt.Sprintf("%d ms", v.delay.Milliseconds()), v.delay < 400*ms)
+		b.promise(x.name+": intelligible (ESTOI)", fmt.Sprintf("≥ %.1f", understood), fmt.Sprintf("%.3f", v.estoi), v.estoi >= understood)
+	}
+	return nil
+}
+
+// understood is about the score that the same speech has under white noise 10 dB
+// below it, through which everybody understands every word.
+const understood = 0.8
+
+// beside is a call while somebody sends a file by TCP over the same link.
+func (b *bench) beside(w io.Writer) error {
+	fmt.Fprintln(w, "Beside an upload by TCP over the same link, 25 ms one way, a queue of 200 ms.")
+	fmt.Fprintln(w)
+	fmt.Fprintf(w, "%-12s %-40s %6s %10s %14s %7s %14s %10s\n", "link", "", "ESTOI", "concealed", "mouth to ear", "kbit/s", "TCP, kbit/s", "both")
+	for _, kbit := range []int{1000, 256} {
+		c := cell{network: network{oneWay: 25 * ms, rate: kbit * 1000, queue: 200 * ms}, name: fmt.Sprintf("%d kbit/s", kbit)}
+		for r := range rivalPion {
+			var up *upload
+			v, p, err := b.speakBeside(r, c, func(world *simnet.World, near, far *simnet.Host) {
+				up = newUpload(world.Now())
+				up.flood(near, far)
+			})
+			if err != nil {
+				return err
+			}
+			seconds := (b.length + tail).Seconds()
+			tcp := float64(up.delivered) * (segment + header) * 8 / seconds
+			voice := float64(p[0].bytes) * 8 / seconds
+			both := (tcp + voice) / float64(kbit*1000)
+			fmt.Fprintf(w, "%-12s %-40v %6.3f %8.1f %% %11d ms %7.0f %14.0f %8.0f %%\n", c.name, r, v.estoi, 100*v.concealed, v.delay.Milliseconds(), voice/1000, tcp/1000, 100*both)
+			if r == rivalOurs {
+				fair := float64(kbit*1000) / 2
+				b.promise(c.name+" beside TCP: the call's share", "≤ half", fmt.Sprintf("%.0f %%", 100*voice/float64(kbit*1000)), voice <= fair)
+				b.promise(c.name+" beside TCP: TCP's share of the rest", "≥ 85 %", fmt.Sprintf("%.0f %%", 100*tcp/(float64(kbit*1000)-voice)), tcp >= 0.85*(float64(kbit*1000)-voice))
+			}
+		}
+	}
+	fmt.Fprintln(w)
 	return nil
 }
 
@@ -120,7 +171,7 @@ func (b *bench) freeze(w io.Writer) error {
 		delay time.Duration
 	}
 	var marks []mark
-	err = call(c.seed(), c.network, p[0], p[1], length, func(world *simnet.World, h *simnet.Host) {
+	err = call(c.seed(), c.network, p[0], p[1], length, func(world *simnet.World, h, _ *simnet.Host) {
 		// What is sent while the network stands still arrives when it goes on.
 		for t := time.Duration(0); t <= stop; t += ms {
 			prof := c.profile()
@@ -159,35 +210,47 @@ func (b *bench) freeze(w io.Writer) error {
 		}
 	}
 	fmt.Fprintf(w, "Freeze of %v: the buffer held %v before, up to %v after it, and was back within 40 ms after %v.\n\n", stop, usual.Round(ms), peak.Round(ms), back)
+	b.promise("after a freeze of 500 ms: delay is back", "≤ 2 s", back.String(), back <= 2*time.Second)
 	return nil
 }
 
-// drift is an hour with a sound card that runs 100 ppm fast or slow at one end.
+// drift is an hour with a sound card that runs fast or slow at one end.
 func (b *bench) drift(w io.Writer) error {
-	const length = time.Hour
-	clocks := []float64{100, -100}
-	lines, err := each(len(clocks), func(i int) (string, error) {
-		c := cell{network: network{oneWay: 25 * ms, jitter: 20 * ms}, name: "drift"}
-		p, err := b.pair(rivalOurs, c, [2]voice.Source{&voice.Chirp{}, voice.Silence{}}, length)
-		if err != nil {
-			return "", err
-		}
-		p[1].period = time.Duration(float64(piece) * (1 - clocks[i]/1e6))
-		if err := call(c.seed(), c.network, p[0], p[1], length, nil); err != nil {
-			return "", err
-		}
-		d, _ := chirps(p[1], length)
-		if len(d) < 120 {
-			return "", fmt.Errorf("drift: only %d chirps were heard in an hour", len(d))
-		}
-		first, last := median(d[5:35]), median(d[len(d)-30:])
-		return fmt.Sprintf("An hour at %+.0f ppm: mouth to ear %v in the first minute, %v in the last.", clocks[i], first.Round(ms), last.Round(ms)), nil
+	clocks := []float64{100, -100, 200, -200}
+	type delays struct{ first, last time.Duration }
+	list, err := each(len(clocks), func(i int) (delays, error) {
+		first, last, err := b.drifting(clocks[i], time.Hour)
+		return delays{first, last}, err
 	})
-	for _, l := range lines {
-		fmt.Fprintln(w, l)
+	if err != nil {
+		return err
+	}
+	for i, d := range list {
+		fmt.Fprintf(w, "An hour at %+.0f ppm: mouth to ear %v in the first minute, %v in the last.\n", clocks[i], d.first.Round(ms), d.last.Round(ms))
+		off := (d.last - d.first).Abs()
+		b.promise(fmt.Sprintf("an hour at %+.0f ppm: delay moved", clocks[i]), "≤ 20 ms", off.Round(ms).String(), off <= 20*ms)
 	}
 	fmt.Fprintln(w)
-	return err
+	return nil
+}
+
+// drifting returns mouth to ear in the first minute and in the last one of a call
+// at one end of which a clock is off.
+func (b *bench) drifting(ppm float64, length time.Duration) (first, last time.Duration, err error) {
+	c := cell{network: network{oneWay: 25 * ms, jitter: 20 * ms}, name: "drift"}
+	p, err := b.pair(rivalOurs, c, [2]voice.Source{&voice.Chirp{}, voice.Silence{}}, length)
+	if err != nil {
+		return 0, 0, err
+	}
+	p[1].period = time.Duration(float64(piece) * (1 - ppm/1e6))
+	if err := call(c.seed(), c.network, p[0], p[1], length, nil); err != nil {
+		return 0, 0, err
+	}
+	d, said := chirps(p[1], length)
+	if len(d) < said*9/10 || said < 70 {
+		return 0, 0, fmt.Errorf("drift: only %d of %d chirps were heard", len(d), said)
+	}
+	return median(d[5:35]), median(d[len(d)-30:]), nil
 }
 
 // matrix is everything: loss × jitter × round trip × rate, in calls a third as
