@@ -125,7 +125,13 @@ func (c *Classifier) sixOf(f *found) (IPv6, string) {
 	return FirewalledIPv6, "IPv6: " + filter.why
 }
 
-// carrierOf looks for a second NAT beyond the gateway's.
+// carrierBlock is the largest block of ports that carriers give to one customer
+// (see classify_ports.go). A router of one household has
+// all ports.
+const carrierBlock = 16384
+
+// carrierOf looks for a second NAT beyond the gateway's, or one that a carrier has
+// in its place.
 func (c *Classifier) carrierOf(b *Behaviour) (Tri, string) {
 	inside := slices.ContainsFunc(c.hosts, carrierInside)
 	switch {
@@ -136,6 +142,9 @@ func (c *Classifier) carrierOf(b *Behaviour) (Tri, string) {
 	case inside && !slices.ContainsFunc(b.Public, carrierInside):
 		return Yes, "this machine has a carrier's inside address (100.64.0.0/10)"
 	case !c.gate.IsValid() || c.gate.Is4() != b.Public[0].Is4():
+		if size := (Range{b.Block[0], b.Block[1]}).Size(); b.Ports == BlockPorts && size <= carrierBlock {
+			return Yes, fmt.Sprintf("%d ports are what a carrier leaves a customer of an address that many share", size)
+		}
 		return Unknown, ""
 	case slices.Contains(b.Public, c.gate):
 		return No, "the router's own outside address is what peers see"

@@ -489,3 +489,36 @@ func TestExplain(t *testing.T) {
 		}
 	}
 }
+
+// Peers that are alive over TCP and silent over UDP say that UDP is blocked, the
+// more surely the more networks they are in; one peer alone may be the one that is.
+func TestClassifyBlocked(t *testing.T) {
+	for name, c := range map[string]struct {
+		peers      []string
+		confidence float64 // 0 = no verdict
+	}{
+		"one":                     {[]string{"45.1.0.1:443"}, 0},
+		"one at two ports":        {[]string{"45.1.0.1:443", "45.1.0.1:444"}, 0},
+		"two of one network":      {[]string{"45.1.0.1:443", "45.1.1.1:443"}, blockedOne},
+		"two of two networks":     {[]string{"45.1.0.1:443", "45.2.0.1:443"}, blockedFew},
+		"three of three networks": {[]string{"45.1.0.1:443", "45.2.0.1:443", "45.3.0.1:443"}, blockedSure},
+	} {
+		m := NewClassifier(rand.New(rand.NewPCG(1, 1)), ClassifierOptions{NoLifetimes: true})
+		now := time.Unix(1_800_000_000, 0)
+		for i, p := range c.peers {
+			m.AddPeer(now, VantagePoint{Peer: Peer(i + 1), Addr: netip.MustParseAddrPort(p), TCP: true})
+		}
+		for end := now.Add(time.Minute); !m.Deadline().IsZero() && m.Deadline().Before(end); {
+			now = m.Deadline()
+			m.Advance(now)
+			for _, ok := m.Poll(); ok; _, ok = m.Poll() {
+			}
+			for _, ok := m.NextEvent(); ok; _, ok = m.NextEvent() {
+			}
+		}
+		b := m.Behaviour()
+		if blocked := b.Mapping == UDPBlocked; blocked != (c.confidence > 0) || blocked && b.Confidence != c.confidence {
+			t.Errorf("%s: %v at %v", name, b.Mapping, b.Confidence)
+		}
+	}
+}

@@ -14,10 +14,12 @@ const (
 	enoughSilent = maxAsked
 	// blockedSure is claimed then: the peers' own state is hearsay.
 	blockedSure = 0.92
-	// enoughAlive networks with peers that answer over TCP and not over UDP say
-	// so as well; it could still be the peers' own firewalls.
+	// enoughAlive peers at different addresses that answer over TCP and not over
+	// UDP say so as well; it could still be their own firewalls, the more so when
+	// they are in one network.
 	enoughAlive = 2
 	blockedFew  = 0.8
+	blockedOne  = 0.6
 	// unsaid stands for the confidence of what is not known at all.
 	unsaid = 0.3
 	// notable is a change of confidence worth telling.
@@ -32,8 +34,8 @@ type found struct {
 	mapping, filter  finding
 	ports            portFinding
 	blocked          bool
-	asked            int // peers
-	few              bool
+	asked            int  // peers
+	few, one         bool // prefixes of those that say so
 	public           []netip.Addr
 	arbitrary        Tri
 	hairpin, chosen  Tri
@@ -86,22 +88,23 @@ func (c *Classifier) judge() {
 		f.ports = ownPort(c.points, f.mapping, c.now)
 	}
 	silent := 0
-	var nets, alive []netip.Prefix
+	var nets []netip.Prefix
+	var alive []netip.Addr
 	for _, p := range c.points {
 		if p.Addr.Addr().Is6() == c.round.six && p.silent && !p.main.fresh(c.now) {
 			silent++
 			if !slices.Contains(nets, p.prefix) {
 				nets = append(nets, p.prefix)
-				if p.TCP {
-					alive = append(alive, p.prefix)
-				}
+			}
+			if a := p.Addr.Addr(); p.TCP && !slices.Contains(alive, a) {
+				alive = append(alive, a)
 			}
 		}
 	}
 	f.asked = silent
 	f.blocked = f.mapping.heard == 0 && len(c.round.samples) == 0 &&
 		(silent >= enoughSilent && len(nets) >= enoughPrefixes || len(alive) >= enoughAlive)
-	f.few = len(nets) < enoughPrefixes
+	f.few, f.one = len(nets) < enoughPrefixes, len(nets) == 1
 	if f.mapping.kind == UnknownDependence && !f.blocked && c.found.done {
 		return // nobody was there to ask; what was known still stands
 	}
@@ -191,6 +194,9 @@ func (c *Classifier) compose() {
 		b.Mapping, b.Filtering, b.Confidence = UDPBlocked, UDPBlocked, blockedSure
 		if f.few {
 			b.Confidence = blockedFew
+		}
+		if f.one {
+			b.Confidence = blockedOne
 		}
 		say(fmt.Sprintf("none of %d peers answered over UDP", f.asked))
 	case m.kind == NoNAT:

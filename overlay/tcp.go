@@ -202,6 +202,9 @@ func (c *core) overTCP(now time.Time, p *Peer, addrs []netip.AddrPort) {
 				}
 				p.sock.Bind(path)
 				s.wanted = true
+				if o := s.offer.Outside; !s.udp.IsValid() && slices.Contains(s.offer.Candidates, o) {
+					s.udp = o // it was tried all the time
+				}
 				s.paths.AddAttested(now, path)
 			})
 			return
