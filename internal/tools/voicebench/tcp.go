@@ -110,3 +110,15 @@ func (u *upload) flood(near, far *simnet.Host) {
 	s.peer = near.Attach(5000, u)
 	u.peer = far.Attach(5000, s)
 }
+
+// alone lets an upload run over a link of its own and returns its bit/s.
+func alone(rate int, length time.Duration) (*upload, float64) {
+	n := network{oneWay: 25 * ms, rate: rate, queue: 200 * ms}
+	w := simnet.NewWorld(1, start)
+	near := w.Host("a", n.profile(), netip.MustParseAddr("45.0.0.1"))
+	far := w.Host("b", simnet.Profile{}, netip.MustParseAddr("45.0.0.2"))
+	u := newUpload(start)
+	u.flood(near, far)
+	w.Run(start.Add(length))
+	return u, float64(u.delivered) * (segment + header) * 8 / length.Seconds()
+}
