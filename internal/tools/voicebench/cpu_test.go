@@ -137,8 +137,8 @@ func TestVoicePathAllocates(t *testing.T) {
 		n := testing.AllocsPerRun(200, turn)
 		t.Logf("one of %d packets lost: %v allocations in 20 ms of both ends", lose, n)
 		// Two packets, each with one in the outbox, one in protect and one in
-		// unprotect, make six.
-		if n > 7 {
+		// unprotect, make six; the reports of a second are the rest.
+		if n > 8 {
 			t.Errorf("%v allocations", n)
 		}
 	}
