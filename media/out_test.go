@@ -200,6 +200,31 @@ func TestOutKeep(t *testing.T) {
 	}
 }
 
+// TestOutKeepClose: words that begin right behind a sign of life, again and again,
+// do not push the clock ahead.
+func TestOutKeepClose(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var s sent
+		out := NewOut(s.send)
+		begin := time.Now()
+		for range 50 {
+			if err := out.WriteFrame(&Frame{Payload: speech(1)}); err != nil {
+				t.Fatal(err)
+			}
+			for range 3 {
+				time.Sleep(120 * ms)
+				if err := out.Keep(time.Now(), 120*ms); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		ahead := toDuration(int64(s.frames[len(s.frames)-1].Timestamp)) - time.Since(begin)
+		if ahead < -usualFrame || ahead > usualFrame {
+			t.Errorf("the clock is %v ahead after 50 words", ahead)
+		}
+	})
+}
+
 // TestTap: a tap sees all that is written, silence while muted, and all that is
 // read.
 func TestTap(t *testing.T) {

@@ -382,6 +382,9 @@ func FuzzPlayer(f *testing.F) {
 				h.SequenceNumber += uint16(int8(take())) * uint16(op&0x3f)
 				h.Timestamp += uint32(int32(int8(take()))) << (op & 0x1f)
 				h.SSRC ^= uint32(op & 1)
+				if op&2 != 0 { // a key there
+					r.play.Skip(&h)
+				}
 			case 2:
 				r.pull(t)
 			case 3:

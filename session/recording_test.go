@@ -41,6 +41,18 @@ func TestRecord(t *testing.T) {
 	if d := a.m.Deadline(); d != after(mediaTimeout) {
 		t.Errorf("deadline %v after all is said", d.Sub(start))
 	}
+	// What the other side says of itself meanwhile is no sign that it knows.
+	b.do(b.m.Hold(start, id, true))
+	a.do(a.m.Record(start, id, true))
+	for _, o := range b.wire {
+		if err := a.receive(start, b, o.Body); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b.wire = nil
+	a.expect("only the hold is known", "held peer")
+	carry(start, a, b)
+	a.expect("now it knows", "recorded on by us")
 }
 
 // Nothing is known as long as the word or its echo is lost; the last word counts,
