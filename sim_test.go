@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -136,7 +137,8 @@ var opusSpeech = []byte{0x78, 1, 2, 3, 4, 5, 6, 7, 8, 9}
 
 // ear reads a call's frames until it ends.
 type ear struct {
-	frames, lost int
+	frames, lost int          // once done
+	sofar        atomic.Int64 // frames, at any time
 	done         chan struct{}
 }
 
@@ -153,6 +155,7 @@ func (s *sim) hear(c *Call) *ear {
 				e.lost++
 			case err == nil && len(f.Payload) > 0:
 				e.frames++
+				e.sofar.Add(1)
 			case errors.Is(err, io.EOF):
 				return
 			}

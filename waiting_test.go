@@ -81,7 +81,7 @@ func TestHold(t *testing.T) {
 		s.talk(theirs)
 		earA, earB := s.hear(mine), s.hear(theirs)
 		time.Sleep(2 * time.Second)
-		heard := func() (int, int) { synctest.Wait(); return earA.frames, earB.frames }
+		heard := func() (int64, int64) { synctest.Wait(); return earA.sofar.Load(), earB.sofar.Load() }
 		silent := func(rule string) {
 			t.Helper()
 			time.Sleep(time.Second)
