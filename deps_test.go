@@ -140,6 +140,7 @@ var purity = house.Purity{
 		"overlay/tcp.go":            "dials and accepts TCP in the background",
 		"session/legs.go":           "searches for further devices in the background, with a time limit",
 		"session/met.go":            "lets go of nodes after a while",
+		"session/search.go":         "searches for a person's devices in the background, with time limits",
 		"session/hub.go":            "runs the call machine on the loop; logs",
 		"session/screen.go":         "asks the application on a goroutine of its own",
 		"session/remote.go":         "proves identities over links, with time limits",

@@ -37,6 +37,15 @@ func natOf(n overlay.NATChanged) NAT {
 	return NAT{Behaviour: n.Behaviour, Evidence: n.Evidence, PortMap: cmp.Or(n.PortMap, "none")}
 }
 
+// CallSearch says how the search for somebody who is being called goes, when
+// nothing is known of them but a ticket: State is "asking" (the network is asked
+// where their devices are), then "found", "unknown" (nobody knows; the addresses
+// in the ticket may still answer) or "withdrawn" (their device has gone offline).
+type CallSearch struct {
+	Peer  identity.ID
+	State string
+}
+
 // CallRinging says that an own call rings. RTT is the time from the INVITE to
 // the word that it rings.
 type CallRinging struct {
@@ -112,6 +121,7 @@ type ContactChanged struct {
 func (ContactChanged) event() {}
 func (Joined) event()         {}
 func (NAT) event()            {}
+func (CallSearch) event()     {}
 func (CallRinging) event()    {}
 func (CallAnswered) event()   {}
 func (CallMedia) event()      {}

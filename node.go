@@ -333,6 +333,8 @@ func (n *Node) pump() {
 			n.ringing = append(n.ringing, c)
 			n.calls.publish(c)
 			n.mu.Unlock()
+		case session.CallSearch:
+			n.events.publish(CallSearch{e.Peer, string(e.State)})
 		case session.CallRinging:
 			n.events.publish(CallRinging{n.handle(e.Call), e.RTT})
 		case session.CallAnswered:

@@ -142,6 +142,12 @@ type ear struct {
 	done         chan struct{}
 }
 
+// heard returns the frames so far, of a call that goes on.
+func (e *ear) heard() int {
+	synctest.Wait()
+	return int(e.sofar.Load())
+}
+
 func (s *sim) hear(c *Call) *ear {
 	in, _ := c.Tracks()
 	e := &ear{done: make(chan struct{})}

@@ -5,28 +5,43 @@ package p2pos
 import (
 	"context"
 	"fmt"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 )
 
 // said collects what a node announces of its calls, in short words.
-type said struct{ list []string }
+type said struct {
+	search bool       // searches too
+	mu     sync.Mutex // guards list
+	list   []string
+}
 
-func (s *sim) listenTo(n *Node) *said {
-	d := new(said)
+func (s *sim) listenTo(n *Node) *said { return s.listenAll(n, false) }
+
+func (s *sim) listenAll(n *Node, search bool) *said {
+	d := &said{search: search}
 	events := n.Events(context.Background())
 	s.wg.Go(func() {
 		for e := range events {
+			d.mu.Lock()
 			switch e := e.(type) {
 			case CallHeld:
 				d.list = append(d.list, fmt.Sprintf("held me=%t", e.ByMe))
 			case CallResumed:
 				d.list = append(d.list, fmt.Sprintf("resumed me=%t", e.ByMe))
+			case CallSearch:
+				if d.search {
+					d.list = append(d.list, "search "+e.State)
+				}
+			case CallMissed:
+				d.list = append(d.list, "missed "+e.Name)
 			case CallEnded:
 				stage, reason, _ := e.Call.End()
 				d.list = append(d.list, "ended "+reason+" "+stage)
 			}
+			d.mu.Unlock()
 		}
 	})
 	return d
@@ -35,6 +50,8 @@ func (s *sim) listenTo(n *Node) *said {
 // take returns what was said since the last time.
 func (d *said) take() []string {
 	synctest.Wait()
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	l := d.list
 	d.list = nil
 	return l

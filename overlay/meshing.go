@@ -307,6 +307,9 @@ func (c *core) surplus(now time.Time, node identity.NodeID) {
 	if l := p.link.Load(); l != nil && !l.dialled && now.Sub(l.since) < newcomerTime && c.newcomers() < maxNewcomers {
 		p.state.spareAt = l.since.Add(newcomerTime)
 		return
+	} else if l != nil && l.dialled && !p.state.wanted && now.Sub(l.since) < purposeTime {
+		p.state.spareAt = l.since.Add(purposeTime)
+		return
 	}
 	c.part(p)
 }
@@ -315,6 +318,10 @@ const (
 	// newcomerTime is what a node needs to be introduced to its first
 	// neighbours: a few rounds of questions and punches.
 	newcomerTime = 15 * time.Second
+	// purposeTime is what somebody who had an address dialled, of a ticket for
+	// instance, needs to say what for: the mesh may have no room for the link,
+	// and a call still need it.
+	purposeTime = 3 * time.Second
 	// maxNewcomers have such a link at a time.
 	maxNewcomers = 32
 )

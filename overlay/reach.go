@@ -23,6 +23,11 @@ type Target struct {
 	Introducers []netip.AddrPort // nodes that had a link to it: a way into its network
 }
 
+// reachTime bounds the attempts at the addresses in a ticket while somebody
+// waits: what takes UDP answers within two trips around the world, and TCP, begun
+// after tcpAfter, in the time that is left.
+const reachTime = 4 * time.Second
+
 // maxFound nodes may claim to be one person's: five devices (design §6) and one
 // liar for each.
 const maxFound = 10
@@ -40,7 +45,7 @@ func (o *Overlay) Reach(ctx context.Context, t Target) <-chan *Peer {
 
 func (o *Overlay) reach(ctx context.Context, t Target, out chan<- *Peer) {
 	defer close(out)
-	ctx, cancel := context.WithTimeout(ctx, dialTime)
+	ctx, cancel := context.WithTimeout(ctx, reachTime)
 	defer cancel()
 	stop := context.AfterFunc(o.ctx, cancel)
 	defer stop()
@@ -65,11 +70,29 @@ func (o *Overlay) reach(ctx context.Context, t Target, out chan<- *Peer) {
 	}
 }
 
-// Locate looks a person's devices up in their reach records. It sends each
-// place as it is found, and closes the channel when there are no more, or ctx
-// ends. What it says is signed by the person's identity for this hour.
-func (o *Overlay) Locate(ctx context.Context, id identity.ID, secret identity.Secret) <-chan Place {
+// Verdict is what a look for somebody's records has brought.
+type Verdict struct {
+	Answered  bool // holders of records have answered
+	Withdrawn bool // a device has said there that it goes, and none is there
+}
+
+// A Search looks for a person's devices.
+type Search struct {
+	// Places gets each place as it is found, and is closed when there are no
+	// more, or the context has ended. What a Place says is signed by the
+	// person's identity for this hour.
+	Places  <-chan Place
+	verdict *Verdict
+}
+
+// Verdict says what the search has brought. It may be called when Places is
+// closed.
+func (s Search) Verdict() Verdict { return *s.verdict }
+
+// Locate looks a person's devices up in their reach records.
+func (o *Overlay) Locate(ctx context.Context, id identity.ID, secret identity.Secret) Search {
 	l := &lookup{found: make(chan Place, 2*maxFound)}
+	s := Search{l.found, &l.verdict}
 	var err error
 	e := o.loop.Do(ctx, func(now time.Time) {
 		if len(o.core.records.lookups) >= maxLookups {
@@ -84,12 +107,12 @@ func (o *Overlay) Locate(ctx context.Context, id identity.ID, secret identity.Se
 	if e != nil || err != nil {
 		o.log.Debug("no lookup", "err", cmp.Or(e, err))
 		close(l.found)
-		return l.found
+		return s
 	}
 	context.AfterFunc(ctx, func() {
 		o.loop.Do(o.ctx, func(time.Time) { o.core.abandon(l) })
 	})
-	return l.found
+	return s
 }
 
 // Prekeys is what a device published for those who want to write to it while it

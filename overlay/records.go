@@ -52,6 +52,7 @@ type lookup struct {
 	m       *directory.Lookup
 	found   chan Place            // nil when prekeys are looked for
 	prekeys chan identity.Prekeys // else nil
+	verdict Verdict               // written before they are closed
 }
 
 func (l *lookup) close() {
@@ -280,6 +281,7 @@ func (c *core) drainLookup(now time.Time, l *lookup) bool {
 			}
 		case directory.Done:
 			c.o.log.Debug("lookup ended", "devices", e.Devices, "answers", e.Answers, "withdrawn", e.Withdrawn)
+			l.verdict = Verdict{Answered: e.Answers > 0, Withdrawn: e.Withdrawn}
 			l.close()
 			return true
 		}

@@ -20,10 +20,11 @@ import (
 // ringing is what the loop knows of an own call before its answer.
 type ringing struct {
 	legs      []leg
-	searching bool // more devices may be found
+	tried     []Peer // each is rung once: it may be found in several ways
+	searching bool   // more devices may be found
 	verdict   Ended
-	busy      []Peer        // devices that said so: a second way to one is no reason to ask again
-	heard     chan struct{} // closed when one of them rings
+	rang      bool
+	heard     chan struct{} // closed when one of them has said anything
 }
 
 // leg is one call of the Machine.
@@ -38,12 +39,18 @@ func (r *ringing) remove(id CallID) {
 
 // ring notes that a device rings, and reports whether it is the first.
 func (r *ringing) ring() bool {
+	r.hear()
+	first := !r.rang
+	r.rang = true
+	return first
+}
+
+// hear notes that a device has answered at all: the search was good.
+func (r *ringing) hear() {
 	select {
 	case <-r.heard:
-		return false
 	default:
 		close(r.heard)
-		return true
 	}
 }
 
@@ -108,7 +115,7 @@ func (h *Hub) placeFirst(ctx context.Context, p Peer, video []media.Codec, heard
 		ov := h.peers[p.Node].ov
 		c = h.newCall(id, p, "", false, ov)
 		c.offers = video
-		c.ringing = &ringing{legs: []leg{{id, ov}}, searching: true, heard: heard}
+		c.ringing = &ringing{legs: []leg{{id, ov}}, tried: []Peer{p}, searching: true, heard: heard}
 		h.calls[id] = c
 		h.placing = append(h.placing, c)
 		c.early = true
@@ -151,9 +158,10 @@ func (h *Hub) placeMore(c *Call, found <-chan Peer) {
 }
 
 func (h *Hub) addLeg(now time.Time, c *Call, p Peer) {
-	if c.ringing == nil || slices.Contains(c.ringing.busy, p) {
+	if c.ringing == nil || slices.Contains(c.ringing.tried, p) {
 		return
 	}
+	c.ringing.tried = append(c.ringing.tried, p)
 	id, err := h.dial(now, p, c.offers)
 	if err != nil || h.calls[id] != nil {
 		return // rung already, or more devices than one person has
@@ -178,8 +186,8 @@ func (h *Hub) searched(c *Call) {
 func (h *Hub) legEnded(now time.Time, c *Call, e Ended) {
 	r := c.ringing
 	r.remove(e.ID)
-	if e.Reason == Busy {
-		r.busy = append(r.busy, e.Peer)
+	if !e.ByUs && e.Reason != Offline {
+		r.hear()
 	}
 	if r.verdict.ID == (CallID{}) || telling(e.Reason) > telling(r.verdict.Reason) {
 		r.verdict = e

@@ -137,10 +137,16 @@ func (h *Hub) unrouted(now time.Time, p *overlay.Peer) {
 	if r == nil || p.Link() != nil || !slices.Contains(h.lobby, r) {
 		return
 	}
-	if list := h.places[r.peer.Identity]; list != nil {
-		h.places[r.peer.Identity] = slices.DeleteFunc(list, func(q place) bool { return bytes.Equal(q.key, p.Key()) })
-	}
+	h.leavePlace(r.peer.Identity, p)
 	h.m.Forget(now, r.peer)
+}
+
+// leavePlace forgets that a device of id is on node p.
+func (h *Hub) leavePlace(id identity.ID, p *overlay.Peer) {
+	list := slices.DeleteFunc(h.places[id], func(q place) bool { return bytes.Equal(q.key, p.Key()) })
+	if h.places[id] = list; len(list) == 0 {
+		delete(h.places, id)
+	}
 }
 
 // keepPlace remembers where a device is.

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"net"
 	"slices"
-	"sync"
 	"time"
 
 	"github.com/p2pos/p2pos/identity"
@@ -179,6 +178,7 @@ func (h *Hub) gone(now time.Time, p *overlay.Peer, bye bool) {
 	}
 	if bye {
 		delete(h.asked, p.Node())
+		h.leavePlace(r.peer.Identity, p)
 	}
 }
 
@@ -296,128 +296,6 @@ func (h *Hub) question(now time.Time, r *remote, callee identity.ID, secret iden
 	r.asking = &asking{link: l, since: now, callee: callee, secret: secret}
 	if err := l.Send(NewProof(now, h.cfg.Self, h.binding(l, p), Asker, callee, secret)); err != nil {
 		h.settle(r, identity.Certificate{}, err)
-	}
-}
-
-// seek looks for the nodes of a target's devices, and sends each that has
-// proved to be one. The channel is closed when there are no more, or ctx ends.
-// Errors: ErrUnknownPeer, net.ErrClosed.
-func (h *Hub) seek(ctx context.Context, t overlay.Target, rings <-chan struct{}) (<-chan Peer, error) {
-	var known Peer
-	var places []place
-	if err := h.loop.Do(ctx, func(time.Time) {
-		known = h.known(t.ID)
-		places = slices.Clone(h.places[t.ID])
-	}); err != nil {
-		return nil, err
-	}
-	out := make(chan Peer, 2*maxDevices+1)
-	if known != (Peer{}) {
-		out <- known
-	}
-	if t.Secret == (identity.Secret{}) {
-		close(out)
-		if known == (Peer{}) {
-			return nil, ErrUnknownPeer
-		}
-		return out, nil
-	}
-	if !h.spawn(func() { defer close(out); h.search(ctx, t, known, places, rings, out) }) {
-		return nil, net.ErrClosed
-	}
-	return out, nil
-}
-
-// search looks for a person's devices where they were last, in their reach
-// records, and at the addresses in its ticket.
-func (h *Hub) search(ctx context.Context, t overlay.Target, known Peer, places []place, rings <-chan struct{}, out chan<- Peer) {
-	var wg sync.WaitGroup
-	defer wg.Wait()
-	visit := func(at place) {
-		peer, err := h.visit(ctx, at, t.Secret)
-		if err != nil {
-			h.log.Debug("not visited", "node", identity.NodeIDOf(at.key), "err", err)
-			return
-		}
-		select {
-		case out <- peer:
-		case <-ctx.Done():
-		}
-	}
-	for _, at := range places {
-		if known == (Peer{}) || identity.NodeIDOf(at.key) != known.Node {
-			visit(at)
-		}
-	}
-	if known == (Peer{}) {
-		wg.Go(func() {
-			if h.patient(ctx, rings) {
-				h.reach(ctx, t, out)
-			}
-		})
-	}
-	// Its record may be on its way to where it belongs, or this node be just
-	// about to join.
-	for range locateTries {
-		found := false
-		for at := range h.ov.Locate(ctx, t.ID, t.Secret) {
-			found = true
-			visit(place{at.Cert, at.Key})
-		}
-		if found {
-			return
-		}
-		wait := time.NewTimer(locateAgain)
-		select {
-		case <-wait.C:
-		case <-rings:
-			wait.Stop()
-			return
-		case <-ctx.Done():
-			wait.Stop()
-			return
-		}
-	}
-}
-
-// patient waits before the addresses in a ticket are dialled, while the network may
-// find the callee without: many routers take a packet that comes too early for a
-// connection of their own, and then move the port that punches aim at. It reports
-// whether to dial.
-func (h *Hub) patient(ctx context.Context, rings <-chan struct{}) bool {
-	if !h.ov.Linked() {
-		return true
-	}
-	wait := time.NewTimer(ticketHold)
-	defer wait.Stop()
-	select {
-	case <-wait.C:
-		return true
-	case <-rings:
-	case <-ctx.Done():
-	}
-	return false
-}
-
-// reach finds nodes by a ticket's addresses and through introducers, and has
-// them prove themselves.
-func (h *Hub) reach(ctx context.Context, t overlay.Target, out chan<- Peer) {
-	var wg sync.WaitGroup
-	defer wg.Wait()
-	for p := range h.ov.Reach(ctx, t) {
-		wg.Go(func() {
-			peer, err := h.prove(ctx, p, t.ID, t.Secret)
-			if err != nil {
-				// Who answers from an old address may be anybody, and his
-				// refusal says nothing about the one we look for.
-				h.log.Debug("not the one", "err", err)
-				return
-			}
-			select {
-			case out <- peer:
-			case <-ctx.Done():
-			}
-		})
 	}
 }
 

@@ -17,6 +17,7 @@ var contract = map[string]string{
 	"joined":    "links:n",
 	"nat":       "mapping:s filtering:s ports:s block:l? public:l cgn:b hairpin:b? lifetime_s:n? ipv6:s portmap:s confidence:n",
 	"outgoing":  "call:s peer:s name:s",
+	"search":    "call:s peer:s state:s t_call:n",
 	"incoming":  "call:s peer:s name:s waiting:b contact:s",
 	"ringing":   "call:s peer:s t_call:n ring_rtt_ms:n",
 	"answered":  "call:s peer:s t_call:n",

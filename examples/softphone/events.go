@@ -63,6 +63,28 @@ type outgoingEvent struct {
 func (outgoingEvent) name() string   { return "outgoing" }
 func (e outgoingEvent) text() string { return "calling " + e.Peer }
 
+// searchEvent says how the search for a callee goes.
+type searchEvent struct {
+	who
+	State string  `json:"state"`
+	TCall float64 `json:"t_call"`
+}
+
+func (searchEvent) name() string { return "search" }
+func (e searchEvent) text() string {
+	switch e.State {
+	case "asking":
+		return "asking the network where they are"
+	case "found":
+		return "found, and being rung"
+	case "unknown":
+		return "nobody in the network knows where they are; trying the addresses in the ticket"
+	case "withdrawn":
+		return "their phone has gone offline"
+	}
+	return ""
+}
+
 type incomingEvent struct {
 	who
 	Name    string `json:"name"`

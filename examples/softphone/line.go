@@ -140,6 +140,11 @@ func (p *phone) handle(ctx context.Context, e p2pos.Event) {
 		p.emit(missedEvent{e.Peer.String(), e.Name, e.When.Format(time.RFC3339)})
 	case p2pos.ContactChanged:
 		p.emit(contactEvent{entryOf(e.Contact), e.Removed})
+	case p2pos.CallSearch:
+		l := p.line(func(l *line) bool { return l.call == nil && l.Peer == e.Peer.String() })
+		if l != nil {
+			p.emit(searchEvent{l.who, e.State, l.age()})
+		}
 	case p2pos.CallRinging:
 		if l := p.of(ctx, e.Call); l != nil {
 			p.emit(ringingEvent{l.who, l.age(), millis(e.RTT)})
