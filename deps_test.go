@@ -32,7 +32,7 @@ var layers = house.Layers{
 		"media/libopus":     {"media"},
 		"media/voice":       {"media"},
 		"media/wav":         {},
-		"media/webrtc":      {"media"},
+		"media/webrtc":      {"media", "internal/sock"}, // the STUN filter before pion
 		"nat":               {"identity", "internal/wire", "internal/sock"},
 		"nat/portmap":       {"internal/wire"},
 		"overlay/mesh":      {"identity", "internal/wire"},
@@ -69,11 +69,12 @@ var layers = house.Layers{
 		"github.com/hraban/opus":        {"media/libopus"},
 		"github.com/huin/goupnp":        {"nat/portmap"},
 		"github.com/jackpal/go-nat-pmp": {"nat/portmap"},
+		"github.com/pion/ice/v2":        {"media/webrtc"}, // types in pion/webrtc's configuration
 		"github.com/pion/interceptor":   {"media/webrtc", "internal/tools/voicebench"},
-		"github.com/pion/logging":       {"overlay/relay"}, // to keep pion/turn silent
+		"github.com/pion/logging":       {"overlay/relay", "media/webrtc"}, // to keep pion/turn and pion/webrtc silent
 		"github.com/pion/opus":          {"media/opus"},
-		"github.com/pion/rtcp":          {"media", "session"},
-		"github.com/pion/rtp":           {"media", "session", "internal/tools/voicebench"},
+		"github.com/pion/rtcp":          {"media", "session", "media/webrtc"},
+		"github.com/pion/rtp":           {"media", "session", "media/webrtc", "internal/tools/voicebench"},
 		"github.com/pion/srtp/v2":       {"session"},
 		"github.com/pion/stun":          {"nat", "internal/sock"},
 		"github.com/pion/transport/v2":  {"overlay/relay"}, // a type in pion/turn's configuration
@@ -108,6 +109,10 @@ var purity = house.Purity{
 		"media/video_out.go":        "the clock between one source and the next",
 		"media/ogg/play.go":         "plays a file in real time",
 		"media/ogg/tape.go":         "records beside a call: its lock and clock",
+		"media/webrtc/bridge.go":    "moves packets in real time",
+		"media/webrtc/door.go":      "an HTTP handler; draws its token",
+		"media/webrtc/edge.go":      "socket, goroutines and timer of a PeerConnection; logs",
+		"media/webrtc/pion.go":      "opens pion's PeerConnection",
 		"media/voice/copy.go":       "moves sound in real time",
 		"nat/interfaces.go":         "asks the system for its addresses",
 		"nat/watch*.go":             "listens to the system's news of its network",
