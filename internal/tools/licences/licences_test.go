@@ -103,7 +103,7 @@ func read(t *testing.T, name string) string {
 	return string(b)
 }
 
-const apacheNotice = `   Copyright 2013 Someone
+const apacheShort = `   Copyright 2013 Someone
 
    Licensed under the Apache License, Version 2.0 (the "License");
    you may not use this file except in compliance with the License.
@@ -118,6 +118,29 @@ const apacheNotice = `   Copyright 2013 Someone
    limitations under the License.
 `
 
+var twoText = `
+This project is covered by two different licenses: MIT and Apache.
+
+#### MIT License ####
+
+The following files were ported to Go from C files of libyaml, and thus
+are still covered by their original MIT license, with the additional
+copyright staring in 2011 when the project was ported over:
+
+    apic.go emitterc.go
+
+Copyright (c) 2006-2010 Somebody
+` + "\n" + mitWords + `
+### Apache License ###
+
+All the remaining project files are covered by the Apache license:
+
+Copyright (c) 2011-2019 Someone
+` + apacheShort
+
+// mitWords is mitText without its head.
+var _, mitWords, _ = strings.Cut(mitText, "example.org>\n")
+
 func TestDetect(t *testing.T) {
 	apache, mpl, agpl := read(t, "testdata/Apache-2.0.txt"), read(t, "testdata/MPL-2.0.txt"), read(t, "../../../LICENSE")
 	for _, c := range []struct{ name, text, want string }{
@@ -126,12 +149,15 @@ func TestDetect(t *testing.T) {
 		{"MIT with DOS line ends", strings.ReplaceAll(mitText, "\n", "\r\n"), "MIT"},
 		{"BSD-2", bsd2Text + bsdAsIs, "BSD-2-Clause"},
 		{"BSD-3", bsd2Text + bsd3Clause + bsdAsIs, "BSD-3-Clause"},
+		{"BSD-3 in other words", bsd2Text + "The names of its contributors may not be used to endorse or promote products derived from this software without specific prior written permission.\n" + bsdAsIs, "BSD-3-Clause"},
+		{"two in one file", twoText, "MIT AND Apache-2.0"},
+		{"two in one file, and a third", twoText + "Not for military use.\n", ""},
 		{"ISC", iscText + iscDisclaimer, "ISC"},
 		{"0BSD", strings.Replace(iscText, ", provided that the above\ncopyright notice and this permission notice appear in all copies", "", 1) + iscDisclaimer, "0BSD"},
 		{"Unlicense", unlicense, "Unlicense"},
 		{"Apache", apache, "Apache-2.0"},
-		{"Apache's notice", apacheNotice, "Apache-2.0"},
-		{"Apache's notice, then a condition", apacheNotice + "Not for military use.\n", ""},
+		{"Apache's notice", apacheShort, "Apache-2.0"},
+		{"Apache's notice, then a condition", apacheShort + "Not for military use.\n", ""},
 		{"MPL", mpl, "MPL-2.0"},
 
 		{"AGPL", agpl, ""},
