@@ -476,6 +476,9 @@ func (h *Hub) talk(now time.Time, c *Call, e Answered) {
 	f.start()
 	film.start()
 	h.early.drain(e.Params.RemoteSSRC, func(pkt []byte) { f.receive(pkt) })
+	if film != nil {
+		h.early.drain(e.Params.RemoteVideoSSRC, func(pkt []byte) { film.receive(pkt) })
+	}
 	h.settleEarly(c)
 }
 

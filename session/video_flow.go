@@ -55,12 +55,12 @@ func (h *Hub) newFilm(c *Call, ov *overlay.Peer, e Answered) (*videoFlow, error)
 		wake: make(chan struct{}, 1), keyframe: make(chan struct{}, 1), stop: make(chan struct{}),
 	}
 	f.out.NewPath(time.Now(), ov.Path().Kind == nat.Relay)
-	if err := h.ssrcs.Add(f.ssrc, f); err != nil {
-		return nil, fmt.Errorf("session: call %v: %w", e.ID.Short(), err)
-	}
+	c.videoOut.Advise(f.out.Bitrate())
 	c.videoIn.Agree(e.Params.Video)
 	c.videoOut.Agree(e.Params.Video)
-	c.videoOut.Advise(f.out.Bitrate())
+	if err := h.ssrcs.Add(f.ssrc, f); err != nil { // packets come from here on
+		return nil, fmt.Errorf("session: call %v: %w", e.ID.Short(), err)
+	}
 	return f, nil
 }
 

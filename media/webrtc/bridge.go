@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"io"
-	"sync/atomic"
 	"time"
 
 	"github.com/pion/rtp"
@@ -18,14 +17,9 @@ import (
 // ErrBridged reports a second Bridge at the same time.
 var ErrBridged = errors.New("webrtc: the page is in a call already")
 
-const (
-	// quietAfter is how long the page may say nothing before silence is sent in
-	// its place, so that the call's path stays alive.
-	quietAfter = 100 * time.Millisecond
-	// remindEvery is how often the page is told the bit rate again: it may have
-	// missed it, or not have been there yet.
-	remindEvery = time.Second
-)
+// remindEvery is how often the page is told the bit rate again: it may have
+// missed it, or not have been there yet.
+const remindEvery = time.Second
 
 // Tracks are a call's media. In and Out are needed, the picture's are not.
 type Tracks struct {
@@ -37,8 +31,7 @@ type Tracks struct {
 
 // bridge is one call's stay at an Edge.
 type bridge struct {
-	t     Tracks
-	heard atomic.Int64 // when the page's sound came last, Unix nanoseconds
+	t Tracks
 
 	// Of the goroutine that reads the page's sound.
 	order media.Numbers
@@ -65,7 +58,7 @@ func (e *Edge) Bridge(ctx context.Context, t Tracks) error {
 	if t.VideoOut != nil {
 		t.VideoOut.Begin()
 	}
-	ended := make(chan error, 4)
+	ended := make(chan error, 3)
 	n := 0
 	run := func(f func(context.Context) error) {
 		if e.spawn(func() { ended <- f(ctx) }) {
@@ -73,7 +66,6 @@ func (e *Edge) Bridge(ctx context.Context, t Tracks) error {
 		}
 	}
 	run(func(ctx context.Context) error { return e.speak(ctx, t.In) })
-	run(b.breathe)
 	if t.VideoIn != nil && e.film != nil {
 		run(func(ctx context.Context) error { return e.show(ctx, t.VideoIn) })
 	}
@@ -104,10 +96,8 @@ func (b *bridge) voice(p *rtp.Packet) {
 	if len(p.Payload) == 0 {
 		return // padding
 	}
-	now := time.Now()
-	b.heard.Store(now.UnixNano())
 	m := media.Packet{Sequence: p.SequenceNumber, Timestamp: p.Timestamp, Payload: p.Payload}
-	if !b.order.Next(now, media.ClockRate, &m) {
+	if !b.order.Next(time.Now(), media.ClockRate, &m) {
 		return
 	}
 	if !b.begun {
@@ -129,29 +119,6 @@ func (b *bridge) picture(p *rtp.Packet, codec media.Codec) {
 		return
 	}
 	_ = b.t.VideoOut.WritePacket(&media.Packet{Sequence: p.SequenceNumber, Timestamp: p.Timestamp, Marker: p.Marker, Payload: p.Payload})
-}
-
-// breathe sends silence where the page says nothing: it is not connected yet, or
-// its microphone is gone.
-func (b *bridge) breathe(ctx context.Context) error {
-	tick := time.NewTicker(quietAfter / 2)
-	defer tick.Stop()
-	var last time.Time
-	for {
-		select {
-		case now := <-tick.C:
-			if now.UnixNano()-b.heard.Load() < int64(quietAfter) || now.Sub(last) < quietAfter {
-				continue
-			}
-			last = now
-			err := b.t.Out.WriteFrame(&media.Frame{Samples: int(quietAfter * media.ClockRate / time.Second)})
-			if errors.Is(err, io.ErrClosedPipe) {
-				return err
-			}
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
 }
 
 // speak sends the call's sound to the page.
