@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"maps"
 	"math/rand/v2"
 	"net/netip"
 	"os"
@@ -98,6 +99,47 @@ func (c *crowd) links() (n []int) {
 	return n
 }
 
+// census prints what the nodes look like by what they are behind.
+func (c *crowd) census() {
+	type sum struct{ n, links, least, relayed, siblings, carrying, forwarded, introduced, records int }
+	kinds := map[string]*sum{}
+	for i, node := range c.nodes {
+		kind := "easy"
+		switch nat, public := networkMix(i); {
+		case public:
+			kind = "public"
+		case nat.Block != [2]uint16{}:
+			kind = "block"
+		case nat.Mapping != 0:
+			kind = "symmetric"
+		}
+		k := kinds[kind]
+		if k == nil {
+			k = &sum{least: 1 << 30}
+			kinds[kind] = k
+		}
+		s := node.Status()
+		if s.Siblings < min(8, len(c.nodes)-1) {
+			c.t.Errorf("n%d, %s, knows %d of the nodes nearest to it:\n%v", i, kind, s.Siblings, s)
+		}
+		k.n++
+		k.links += s.Links
+		k.least = min(k.least, s.Links)
+		k.relayed += s.Relayed
+		k.siblings += s.Siblings
+		k.carrying += s.Carrying
+		k.forwarded += int(s.Forwarded)
+		k.introduced += int(s.Introduced)
+		k.records += s.Records
+	}
+	for _, kind := range slices.Sorted(maps.Keys(kinds)) {
+		k := kinds[kind]
+		mean := func(sum int) float64 { return float64(sum) / float64(k.n) }
+		c.t.Logf("%3d %-9s links %5.1f (least %d), %4.1f relayed, %3.1f siblings; %4.1f carried, %4.1f records, %6.1f passed on, %5.1f introduced",
+			k.n, kind, mean(k.links), k.least, mean(k.relayed), mean(k.siblings), mean(k.carrying), mean(k.records), mean(k.forwarded), mean(k.introduced))
+	}
+}
+
 // ring has a node call another one by what its record says, and hang up once
 // it was answered. It returns how long that took.
 func (c *crowd) ring(from, to int) (time.Duration, error) {
@@ -152,6 +194,9 @@ func TestNetwork(t *testing.T) {
 	if os.Getenv("P2POS_LONG") != "" {
 		n = 200
 	}
+	if k, err := strconv.Atoi(os.Getenv("P2POS_NODES")); err == nil {
+		n = k
+	}
 	var before, after runtime.MemStats
 	runtime.GC()
 	runtime.ReadMemStats(&before)
@@ -168,6 +213,7 @@ func TestNetwork(t *testing.T) {
 		runtime.GC()
 		runtime.ReadMemStats(&after)
 		per := func(a, b uint64) uint64 { return (max(b, a) - a) / uint64(n) >> 10 }
+		c.census()
 		t.Logf("%d nodes: links %d–%d, median %d; heap %d kB and stacks %d kB a node; process %d MB",
 			n, links[0], links[n-1], links[n/2], per(before.HeapAlloc, after.HeapAlloc), per(before.StackInuse, after.StackInuse), resident()>>20)
 		if len(took) > 0 {

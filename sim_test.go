@@ -9,6 +9,8 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"os"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -36,6 +38,9 @@ func simTest(t *testing.T, f func(t *testing.T, s *sim)) {
 		s := &sim{t: t, world: w, net: simnet.Start(w)}
 		defer func() {
 			for i := len(s.nodes) - 1; i >= 0; i-- {
+				if o, err := s.nodes[i].ov.Status(context.Background()); err == nil && o.Missed > 0 {
+					t.Errorf("%s: %d peers were not looked at in time", s.nodes[i].cfg.Name, o.Missed)
+				}
 				s.nodes[i].Close()
 			}
 			s.net.Close()
@@ -103,6 +108,9 @@ func (s *sim) start(name string, cfg Config, open opener, conns ...net.PacketCon
 		cfg.Dir = s.t.TempDir()
 	}
 	cfg.Name, cfg.Logger = name, testLog(s.t, name)
+	if only := os.Getenv("P2POS_TEST_ONLY"); only != "" && !strings.Contains(","+only+",", ","+name+",") {
+		cfg.Logger = nil
+	}
 	n, err := newNode(cfg, conns, open)
 	if err != nil {
 		s.t.Fatal(err)

@@ -21,7 +21,14 @@ type Status struct {
 	ID         identity.ID
 	Node       identity.NodeID
 	Listen     []netip.AddrPort
-	Links      int // nodes with which a link stands
+	Links      int            // nodes with which a link stands
+	LinksByNAT map[string]int // of these, by what the other end says it is behind: "open", "easy", "hard", "blocked", "unknown"
+	Relayed    int            // of these, carried by another node
+	Siblings   int            // nodes nearest to this one in the network, of eight
+	Carrying   int            // links of neighbours that this node carries
+	Records    int            // reach records that this node holds for others
+	Forwarded  uint64         // messages of others that it passed on, since the start
+	Introduced uint64         // nodes that it introduced to each other, since the start
 	Peers      []Peer
 	Calls      int
 	BytesIn    uint64 // UDP payload of every kind, since the start
@@ -43,6 +50,12 @@ func (n *Node) Status() Status {
 	s := Status{ID: n.ID(), Node: n.NodeID(), Listen: n.ov.LocalAddrs(), Goroutines: runtime.NumGoroutine(), Heap: heap()}
 	o, err := n.ov.Status(n.ctx)
 	s.Links, s.Dropped, s.BytesIn, s.BytesOut = o.Links, o.Dropped, o.BytesIn, o.BytesOut
+	s.Relayed, s.Siblings, s.Carrying = o.Relayed, o.Siblings, o.Carried
+	s.Records, s.Forwarded, s.Introduced = o.Records, o.Forwarded, o.Introduced
+	s.LinksByNAT = make(map[string]int)
+	for class, links := range o.Classes {
+		s.LinksByNAT[class.String()] = links
+	}
 	maps.Copy(s.Dropped, n.hub.Dropped())
 	s.Dropped["lan"] = n.near.dropped()
 	if err != nil {
@@ -65,17 +78,33 @@ func heap() uint64 {
 	return s[0].Value.Uint64()
 }
 
+// byNAT lists how many links lead to which kind of NAT.
+func byNAT(m map[string]int) string {
+	var list []string
+	for _, class := range []string{"open", "easy", "hard", "blocked", "unknown"} {
+		if m[class] > 0 {
+			list = append(list, fmt.Sprintf("%d %s", m[class], class))
+		}
+	}
+	if len(list) == 0 {
+		return ""
+	}
+	return " (" + strings.Join(list, ", ") + ")"
+}
+
 // String returns the status as text, one fact a line.
 func (s Status) String() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "identity    %v\n", s.ID)
 	fmt.Fprintf(&b, "node        %v\n", s.Node.Short())
 	fmt.Fprintf(&b, "listen      %v\n", s.Listen)
-	fmt.Fprintf(&b, "links       %d\n", s.Links)
+	fmt.Fprintf(&b, "links       %d%s, %d relayed, %d of 8 siblings\n", s.Links, byNAT(s.LinksByNAT), s.Relayed, s.Siblings)
 	for _, p := range s.Peers {
 		fmt.Fprintf(&b, "  %s  %-6s %v  rtt %v  age %v\n", p.Node.Short(), p.Path.Kind, p.Path.Remote,
 			p.Path.RTT.Round(time.Millisecond), p.Age.Round(time.Second))
 	}
+	fmt.Fprintf(&b, "for others  %d links carried, %d records held, %d messages passed on, %d introductions\n",
+		s.Carrying, s.Records, s.Forwarded, s.Introduced)
 	fmt.Fprintf(&b, "calls       %d\n", s.Calls)
 	fmt.Fprintf(&b, "traffic     %d bytes in, %d out\n", s.BytesIn, s.BytesOut)
 	fmt.Fprintf(&b, "goroutines  %d\n", s.Goroutines)

@@ -60,6 +60,9 @@ func mappingOf(points []*point, hosts []netip.Addr, six bool, now time.Time) fin
 		return netip.PrefixFrom(a, a.BitLen())
 	})
 	if h.kind == UnknownDependence {
+		if f.heard == 1 && h.heard == 1 {
+			return onePeer(points, six, now, f)
+		}
 		return f
 	}
 	h.why = strings.Replace(h.why, "networks", "peers of one network", 1)
@@ -114,6 +117,20 @@ func mappingBy(points []*point, hosts []netip.Addr, six bool, now time.Time, voi
 	}
 	// Were the mapping endpoint-independent, all who disagree would lie.
 	return portDependence(points, six, now, f, margin(len(voices)-most+1, len(voices)))
+}
+
+// onePeer makes the most of a node's first neighbour, which may be its only one
+// for as long as it does not know how to reach others: one that has two ports and
+// sees us at different ones shows that the mapping depends on them.
+func onePeer(points []*point, six bool, now time.Time, f finding) finding {
+	for _, p := range points {
+		if p.Addr.Addr().Is6() == six && p.Second != 0 && p.main.fresh(now) && p.second.fresh(now) && p.main.seen != p.second.seen {
+			f.kind, f.confidence = AddressAndPortDependent, hint
+			f.why = "the only peer saw different ports from its two"
+			return f
+		}
+	}
+	return f
 }
 
 // portDependence tells address- from address-and-port-dependent mappings, by

@@ -44,6 +44,8 @@ func TestMappingOf(t *testing.T) {
 	}{
 		{"nobody", nil, nil, UnknownDependence, false},
 		{"one", []*point{pointAt(1, 1, "7", "")}, nil, UnknownDependence, false},
+		{"one with two ports, a hint", []*point{pointAt(1, 1, "7", "8")}, nil, AddressAndPortDependent, false},
+		{"one with two ports that see the same", []*point{pointAt(1, 1, "7", "7")}, nil, UnknownDependence, false},
 		{"two agree", []*point{pointAt(1, 1, "7", ""), pointAt(2, 1, "7", "")}, nil, EndpointIndependent, false},
 		{"three agree", []*point{pointAt(1, 1, "7", ""), pointAt(2, 1, "7", ""), pointAt(3, 1, "7", "")}, nil, EndpointIndependent, true},
 		{"three of one network, a hint", []*point{pointAt(1, 1, "7", ""), pointAt(1, 2, "7", ""), pointAt(1, 3, "7", "")}, nil, EndpointIndependent, false},

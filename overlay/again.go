@@ -29,6 +29,9 @@ func (c *core) again(now time.Time, p *Peer) {
 	switch {
 	case !s.media || !s.opener || !s.linked || c.direct(p):
 		s.againAt, s.againWait = time.Time{}, againFirst
+	case s.againAt.IsZero() && !s.called && !s.byRoute: // a call over a link that another node carries
+		s.called, s.againAt = true, now
+		s.againWait = againFirst
 	case s.againAt.IsZero():
 		s.againWait = max(s.againWait, againFirst) // a call may begin relayed
 		s.againAt = now.Add(s.againWait)
@@ -71,7 +74,7 @@ func (c *core) reoffered(now time.Time, p *Peer, body []byte) error {
 			return nil // what it has opened is worth more than what is new
 		}
 	}
-	s.offer = theirs
+	s.offer, s.called = theirs, true
 	s.outsideOf, s.behaviour = theirs.Outside, theirs.Behaviour
 	c.endPunch(p)
 	c.startPunch(now, p, theirs)

@@ -115,7 +115,7 @@ func (c *core) remember(now time.Time, p *Peer, l *Link, open bool) {
 // local says whether this node has only addresses of one household: then those
 // are worth remembering.
 func (c *core) local() bool {
-	for _, a := range c.o.hosts() {
+	for _, a := range c.hosts() {
 		if !inside(a.Addr()) {
 			return false
 		}
@@ -155,10 +155,7 @@ func (c *core) tryst(now time.Time, m nat.Meet) {
 	p.state.expires = m.Until
 	p.state.appointment = &appointment{memory: m.Peer, first: c.firstOf(m.Peer)}
 	p.state.outsideOf = m.Config.Remote
-	c.peers[node] = p
-	c.bySock[sp] = p
-	c.order = append(c.order, p)
-	c.o.tags.Store(p.mine.Tag, p)
+	c.enlist(p)
 	c.meets.open++
 	c.openPaths(now, p, m.Config.Theirs)
 	for _, a := range m.Also {

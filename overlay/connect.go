@@ -145,5 +145,6 @@ func (c *core) tieAnswered(now time.Time, p *Peer, list []near) bool {
 	}
 	p.state.near = list
 	t.at = now.Add(tieAfter)
+	c.touch(p)
 	return true
 }

@@ -22,6 +22,7 @@ type core struct {
 	peers   map[identity.NodeID]*Peer
 	bySock  map[*sock.Peer]*Peer
 	order   []*Peer // peers in order of arrival: map order must not reach the wire
+	due     schedule
 	trimmed time.Time
 	obs     observer
 	gate    gateway
@@ -68,52 +69,13 @@ func (c *core) Advance(now time.Time) {
 	c.relays.server.Advance(now)
 	c.relays.client.Advance(now)
 	c.remind(now)
-	for _, p := range slices.Clone(c.order) {
-		s := &p.state
-		if s.media {
-			c.hearMedia(now, p)
-		}
-		if !s.coolAt.IsZero() && !now.Before(s.coolAt) {
-			s.coolAt = time.Time{}
-			c.unrelay(now, p, false)
-		}
-		if p.both.Load() && !now.Before(s.bothUntil) {
-			p.both.Store(false)
-		}
-		if s.opener {
-			c.warm(now, p)
-			c.again(now, p)
-		}
-		if s.punch.run != nil {
-			c.roll(now, p)
-			s.punch.run.Advance(now)
-		}
-		c.tieThrough(now, p)
-		c.unhold(now, p)
-		c.renew(now, p)
-		if s.paths != nil {
-			s.paths.Advance(now)
-		}
-		switch {
-		case !s.linked && s.refs <= 0 && !s.expires.IsZero() && !now.Before(s.expires):
-			c.drop(p)
-		case !s.spareAt.IsZero() && !now.Before(s.spareAt):
-			c.part(p)
-		case !s.redialAt.IsZero() && !now.Before(s.redialAt):
-			s.redialAt, s.wait = now.Add(s.wait), min(2*s.wait, redialMost)
-			c.redial(p)
-		case !s.down.IsZero() && now.Sub(s.down) >= deadAfter:
-			if l := p.link.Load(); l != nil {
-				l.close(codeUnused, "no path")
-			}
-			s.down = time.Time{}
-		}
-	}
+	c.advancePeers(now)
 	if len(c.order) > 0 && now.Sub(c.trimmed) >= trimEvery {
 		c.trimmed = now
 		for _, p := range c.order {
 			p.sock.Trim(now)
 		}
+		c.audit()
 		c.measure(now)
 	}
 	for id, r := range c.mesh.rings {
@@ -133,26 +95,11 @@ func (c *core) Deadline() time.Time {
 	d = earlier(d, c.recordsDeadline())
 	d = earlier(d, c.relays.server.Deadline())
 	d = earlier(d, c.relays.client.Deadline())
-	for _, p := range c.order {
-		s := &p.state
-		if s.paths != nil {
-			d = earlier(d, s.paths.Deadline())
-		}
-		d = earlier(d, s.punch.deadline())
-		d = earlier(d, c.renewDue(p))
-		if s.media {
-			d = earlier(d, s.heard.Add(mediaTick))
-		}
-		d = earlier(d, s.coolAt)
-		d = earlier(d, s.tie.at)
-		if !s.linked && s.refs <= 0 {
-			d = earlier(d, s.expires)
-		}
-		d = earlier(d, s.redialAt)
-		d = earlier(d, s.spareAt)
-		if !s.down.IsZero() {
-			d = earlier(d, s.down.Add(deadAfter))
-		}
+	if len(c.due.heap) > 0 {
+		d = earlier(d, c.due.heap[0].state.turn.at)
+	}
+	if len(c.due.touched) > 0 {
+		d = earlier(d, c.latest)
 	}
 	for _, r := range c.mesh.rings {
 		d = earlier(d, r.expires)
@@ -175,12 +122,7 @@ func earlier(a, b time.Time) time.Time {
 // every input.
 func (c *core) drain(now time.Time) {
 	c.latest = now
-	for _, p := range slices.Clone(c.order) {
-		c.drainPunch(now, p)
-		if p.state.paths != nil {
-			c.drainPaths(now, p)
-		}
-	}
+	c.settle(now)
 	c.drainServer(now)
 	c.drainObserver(now)
 	c.keepAppointments(now)
@@ -189,6 +131,7 @@ func (c *core) drain(now time.Time) {
 		c.drainMesh(now)
 		c.drainRelays(now)
 	}
+	c.settle(now) // what those have touched
 }
 
 func (c *core) drainPaths(now time.Time, p *Peer) {
@@ -315,6 +258,8 @@ func (c *core) setMedia(now time.Time, p *Peer, on bool) {
 		return
 	}
 	s.media, s.heard = on, now
+	s.renewal.on, s.renewal.born = time.Time{}, time.Time{}
+	c.touch(p)
 	s.opener = on && (s.opener || c.smaller(p))
 	s.coolAt = time.Time{}
 	if !on {
@@ -358,6 +303,7 @@ func (c *core) probe(now time.Time, p *Peer, path sock.Path, b []byte) {
 	if c.obs.vantage.Receive(now, path, b) {
 		return
 	}
+	c.touch(p)
 	if run := p.state.punch.run; run != nil && run.Receive(now, path, b) {
 		return
 	}

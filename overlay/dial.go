@@ -250,7 +250,7 @@ func (c *core) redial(p *Peer) {
 		return
 	}
 	s.dialing = true
-	s.refs++
+	c.hold(p)
 	c.o.tasks.run(func() {
 		want := p.node
 		_, err := c.o.dial(c.o.ctx, p.sock, sock.Path{}, &want)

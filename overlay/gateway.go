@@ -28,7 +28,9 @@ const maxMappings = 4
 // core and owned by the loop.
 type gateway struct {
 	mappings []Mapping
-	outside  netip.Addr // the nearest router's outside address
+	outside  netip.Addr       // the nearest router's outside address
+	hosts    []netip.AddrPort // our own interfaces', as listed at
+	listed   time.Time
 }
 
 // SetMappings replaces the ports that routers keep open: from now on others
@@ -153,7 +155,7 @@ func (c *core) observed() []netip.AddrPort {
 // routers keep open, what most networks that peers are in see, then the
 // interfaces' own addresses, which outside ones never push out.
 func (c *core) addresses() []netip.AddrPort {
-	hosts := c.o.hosts()
+	hosts := c.hosts()
 	var out, middle []netip.AddrPort
 	add := func(to []netip.AddrPort, a netip.AddrPort) []netip.AddrPort {
 		if slices.Contains(hosts, a) || slices.Contains(out, a) || slices.Contains(to, a) {
@@ -179,6 +181,19 @@ func (c *core) addresses() []netip.AddrPort {
 	out = append(out, hosts...)
 	return out[:min(len(out), maxCandidates)]
 }
+
+// hosts returns the addresses of the node's own interfaces. Listing them takes
+// the system a while, and they are asked for in each offer.
+func (c *core) hosts() []netip.AddrPort {
+	if g := &c.gate; g.listed.IsZero() || c.latest.Sub(g.listed) >= hostsLife {
+		g.hosts, g.listed = c.o.hosts(), c.latest
+	}
+	return c.gate.hosts
+}
+
+// hostsLife is how long a list of interfaces is believed; where the system tells
+// of changes it ends at once.
+const hostsLife = 2 * time.Second
 
 // maxOutside bounds how many outside addresses are offered: behind an
 // endpoint-dependent NAT every peer sees another one.

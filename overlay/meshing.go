@@ -282,6 +282,9 @@ func (c *core) linkThrough(now time.Time, p *Peer, carrier identity.NodeID, thei
 func (c *core) meet(now time.Time, p *Peer, theirs nat.Offer) {
 	if s := &p.state; s.linked {
 		if s.paths == nil || s.paths.Remote() == theirs.Cred {
+			if s.paths != nil && !c.direct(p) { // over a link that another node carries
+				c.punch(now, p, theirs)
+			}
 			return
 		}
 		// It has lost the link, or it would know the names that go with it.
@@ -306,6 +309,7 @@ func (c *core) surplus(now time.Time, node identity.NodeID) {
 	}
 	if l := p.link.Load(); l != nil && !l.dialled && now.Sub(l.since) < newcomerTime && c.newcomers() < maxNewcomers {
 		p.state.spareAt = l.since.Add(newcomerTime)
+		c.touch(p)
 		return
 	} else if l != nil && l.dialled && !p.state.wanted && now.Sub(l.since) < purposeTime {
 		p.state.spareAt = l.since.Add(purposeTime)
@@ -338,6 +342,7 @@ func (c *core) newcomers() (n int) {
 // part ends a link without a use.
 func (c *core) part(p *Peer) {
 	p.state.spareAt = time.Time{}
+	c.touch(p)
 	if l := p.link.Load(); l != nil && p.state.linked && p.state.refs <= 0 {
 		l.close(codeUnused, "surplus")
 	}
@@ -377,6 +382,7 @@ func (c *core) doubly(now time.Time, p *Peer) {
 	}
 	s.bothUntil = now.Add(ringLife)
 	p.both.Store(true)
+	c.touch(p)
 }
 
 // replyRouted answers along the route on which p's last message came.
@@ -453,6 +459,8 @@ func (c *core) routeAnswered(now time.Time, e mesh.Answered) {
 	c.useShort(r.p, e.First)
 	if !c.tieAnswered(now, r.p, in.near) && len(in.near) > 0 {
 		r.p.state.near, r.p.state.opener = in.near, true
+		r.p.state.lookAt = now.Add(warmAgain)
+		c.touch(r.p)
 		c.warm(now, r.p)
 	}
 	c.hand(r.p, in.body)

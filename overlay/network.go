@@ -31,6 +31,7 @@ func (o *Overlay) NetworkChanged() {
 }
 
 func (c *core) networkChanged(now time.Time) {
+	c.gate.listed = time.Time{}
 	c.obs.class.NetworkChanged(now)
 	c.tellHosts(now)
 	for _, m := range c.gate.mappings {

@@ -55,7 +55,7 @@ func (c *core) openSecond() {
 
 func (c *core) tellHosts(now time.Time) {
 	var addrs []netip.Addr
-	for _, a := range c.o.hosts() {
+	for _, a := range c.hosts() {
 		addrs = append(addrs, a.Addr())
 	}
 	c.obs.class.SetHosts(now, addrs)

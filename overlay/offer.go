@@ -13,6 +13,10 @@ import (
 const (
 	// offerLife is how long an offer may be answered.
 	offerLife = 30 * time.Second
+	// meetLife is how long a neighbour to be may take to be reached, a search's
+	// time aside. Those that can be are within a second or two, and while a
+	// newcomer waits for others it gets nowhere.
+	meetLife = 5 * time.Second
 	// askLife is how long an introduction may take: a sleeping phone's radio
 	// needs two seconds.
 	askLife = 12 * time.Second
@@ -40,8 +44,12 @@ func (c *core) punch(now time.Time, p *Peer, theirs nat.Offer) {
 	}
 	if !s.linked {
 		s.expires = now.Add(introducedLife)
+		if !s.byRoute {
+			s.expires = now.Add(meetLife)
+		}
 	}
 	s.offer, s.vouched = theirs, false
+	c.touch(p)
 	s.outsideOf, s.behaviour = theirs.Outside, theirs.Behaviour
 	c.startPunch(now, p, theirs)
 	c.propose(now, p, theirs)

@@ -334,37 +334,6 @@ func (o *Overlay) onLink() (out []netip.Prefix) {
 	return out
 }
 
-// Status is a snapshot of what the overlay holds and has refused.
-type Status struct {
-	Links    int
-	BytesIn  uint64 // UDP payload of every kind, since the start
-	BytesOut uint64
-	Dropped  map[string]uint64 // datagrams and frames not taken, by reason
-}
-
-// Status returns a snapshot.
-func (o *Overlay) Status(ctx context.Context) (s Status, err error) {
-	s.Dropped = o.sock.Dropped()
-	s.BytesIn, s.BytesOut = o.sock.Traffic()
-	s.Dropped["probe"] = o.badProbes.Load()
-	s.Dropped["relay"] += o.strayFrames.Load()
-	for _, m := range []map[string]uint64{o.forward.Dropped(), o.carrier.Dropped()} {
-		for _, n := range m {
-			s.Dropped["relay"] += n
-		}
-	}
-	s.Dropped["frame"] = o.badFrames.Load()
-	s.Dropped["link"] = o.refused.Load()
-	err = o.loop.Do(ctx, func(time.Time) {
-		for _, p := range o.core.order {
-			if p.state.linked {
-				s.Links++
-			}
-		}
-	})
-	return s, err
-}
-
 // Flush waits until every queued frame was written and had the time to
 // arrive, or ctx ends.
 func (o *Overlay) Flush(ctx context.Context) {

@@ -33,7 +33,8 @@ type Peer struct {
 
 // peerState is what the loop knows of a peer.
 type peerState struct {
-	paths     *nat.Paths
+	paths     *ways // nil until it is known how to probe it
+	turn      appointed
 	links     []*Link   // all that stand, the one in use and those that drain
 	refs      int       // handshakes and asks that still need the peer
 	expires   time.Time // an introduced peer without link is dropped then
@@ -74,9 +75,11 @@ type peerState struct {
 	opener     bool      // this side asks for the call's relays
 	offer      nat.Offer // the peer's latest
 	byRoute    bool      // it was met over the route
+	called     bool      // a punch was for a call: not for the table alone
 	vouched    bool      // relays have said where it is
 	near       []near    // the peer's own neighbours
 	warmAt     time.Time // not before then again
+	lookAt     time.Time // whether there are relays enough, while no media flows
 	coolAt     time.Time // the relays of a call that is over are given back then
 	againAt    time.Time // the next attempt at a direct path
 	againWait  time.Duration
@@ -182,6 +185,6 @@ func (p *Peer) Share() {
 // Keep holds the peer, and its link, until the returned function is called:
 // a session needs it even while it is silent.
 func (p *Peer) Keep() (release func()) {
-	p.o.loop.Do(p.o.ctx, func(time.Time) { p.state.refs++ })
+	p.o.loop.Do(p.o.ctx, func(time.Time) { p.o.core.hold(p) })
 	return func() { p.o.release(p) }
 }

@@ -45,18 +45,32 @@ func (c *core) reserve(node identity.NodeID, key ed25519.PublicKey, sp *sock.Pee
 			return nil, ErrUnreachable // it took too long
 		}
 		p = &Peer{o: c.o, node: node, key: bytes.Clone(key), sock: sp, mine: mine}
-		c.peers[node] = p
-		c.bySock[sp] = p
-		c.order = append(c.order, p)
-		c.o.tags.Store(p.mine.Tag, p)
+		c.enlist(p)
 		if heir != noSocket {
 			p.state.punch.sockets = append(p.state.punch.sockets, heir)
 		}
 	} else if sp != nil && sp != p.sock {
 		sp.Confirm(p.sock)
 	}
-	p.state.refs++
+	c.hold(p)
 	return p, nil
+}
+
+// enlist takes a new peer among those of this node.
+func (c *core) enlist(p *Peer) {
+	c.peers[p.node] = p
+	c.bySock[p.sock] = p
+	c.order = append(c.order, p)
+	c.due.arrived++
+	p.state.turn.nth = c.due.arrived
+	c.touch(p)
+	c.o.tags.Store(p.mine.Tag, p)
+}
+
+// hold keeps a peer until it is released.
+func (c *core) hold(p *Peer) {
+	p.state.refs++
+	c.touch(p)
 }
 
 // at returns the peer whose link runs over one of the given paths now.
@@ -72,6 +86,7 @@ func (c *core) at(paths []sock.Path) *Peer {
 // release undoes one reserve.
 func (c *core) release(p *Peer) {
 	p.state.refs--
+	c.touch(p)
 	if p.state.refs <= 0 && !p.state.linked && p.state.expires.IsZero() && c.peers[p.node] == p {
 		c.drop(p)
 	}
@@ -91,6 +106,7 @@ func (c *core) drop(p *Peer) {
 	}
 	c.endPunch(p)
 	delete(c.peers, p.node)
+	c.due.remove(p)
 	c.order = slices.DeleteFunc(c.order, func(q *Peer) bool { return q == p })
 	if c.bySock[p.sock] == p {
 		delete(c.bySock, p.sock)
@@ -126,6 +142,7 @@ func (c *core) adopt(now time.Time, l *Link, via sock.Path) {
 		return
 	}
 	theirs := l.hello.cred()
+	c.touch(p)
 	if s.paths == nil {
 		c.openPaths(now, p, theirs)
 	} else {
@@ -190,9 +207,9 @@ func (c *core) adopt(now time.Time, l *Link, via sock.Path) {
 // openPaths begins to look after the ways to a peer.
 func (c *core) openPaths(now time.Time, p *Peer, theirs nat.Cred) {
 	s := &p.state
-	s.paths = nat.NewPaths(p.mine, theirs, c.rng, nat.Options{
+	s.paths = &ways{c: c, p: p, m: nat.NewPaths(p.mine, theirs, c.rng, nat.Options{
 		Keepalive: nat.KeepaliveOf(c.obs.class.Behaviour()), Budget: c.budget, Kind: c.kindOf,
-	})
+	})}
 	s.paths.SetMedia(now, s.media)
 	c.o.handles.Store(s.paths.Handle(), p)
 }
@@ -224,6 +241,7 @@ func (c *core) lost(now time.Time, l *Link, bye bool) {
 	p := l.peer
 	s := &p.state
 	s.links = slices.DeleteFunc(s.links, func(o *Link) bool { return o == l })
+	c.touch(p)
 	if p.link.Load() != l {
 		return
 	}
@@ -264,6 +282,9 @@ const (
 // frame handles a control frame that concerns the loop.
 func (c *core) frame(now time.Time, l *Link, typ byte, body []byte) {
 	from := l.peer.node
+	if typ != frameMesh && typ != frameRelay { // those have queues of their own
+		c.touch(l.peer)
+	}
 	var err error
 	switch typ {
 	case frameStay:

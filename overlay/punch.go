@@ -50,7 +50,7 @@ func (c *core) startPunch(now time.Time, p *Peer, theirs nat.Offer) {
 	if len(plan.Steps) == 0 {
 		return
 	}
-	if plan.Method >= nat.ChosenPort && !s.byRoute {
+	if plan.Method >= nat.ChosenPort && !s.byRoute && !s.called {
 		// What takes many packets is kept for calls: the mesh has other
 		// neighbours to choose from, and relays.
 		return
@@ -61,6 +61,7 @@ func (c *core) startPunch(now time.Time, p *Peer, theirs nat.Offer) {
 	} else if s.byRoute && plan.Method != nat.Simultaneous {
 		return // relays are about to vouch for the address; see vouched
 	}
+	c.touch(p)
 	s.punch.run = nat.NewPuncher(now, nat.PunchConfig{
 		Mine: p.mine, Theirs: theirs.Cred, Plan: plan, Local: paths[0].Local,
 		Remote: theirs.Outside, Trust: trust, Standing: standing, Spares: spares(plan),
@@ -68,8 +69,8 @@ func (c *core) startPunch(now time.Time, p *Peer, theirs nat.Offer) {
 	s.punch.handle = s.punch.run.Handle()
 	c.o.handles.Store(s.punch.handle, p)
 	// An introduced peer may take as long as its plan.
-	if end := now.Add(plan.After + plan.For + introducedLife); end.After(s.expires) && !s.expires.IsZero() {
-		s.expires = now.Add(min(plan.After+plan.For, longestPunch) + introducedLife)
+	if !s.expires.IsZero() {
+		s.expires = s.expires.Add(min(plan.After+plan.For, longestPunch))
 	}
 }
 
@@ -153,6 +154,7 @@ func (c *core) propose(now time.Time, p *Peer, theirs nat.Offer) {
 		}
 	}
 	k.until = now.Add(k.plan.Hold)
+	c.touch(p)
 	c.addCandidates(now, p, rest)
 }
 
@@ -279,6 +281,7 @@ func (c *core) unused(p *Peer, local int) {
 // settlePunch ends a punch that a direct path has made needless.
 func (c *core) settlePunch(now time.Time, p *Peer) {
 	if run := p.state.punch.run; run != nil && c.direct(p) && run.Status().Hits == 0 {
+		c.touch(p)
 		run.Stop(now) // else it ends by itself, with its spare holes
 	}
 }

@@ -27,6 +27,7 @@ type recording struct {
 	mail      mailing
 	told      time.Time // when the store heard of our neighbours last
 	located   time.Time // when our location was looked at last
+	place     place
 }
 
 // sent says whose a routed message is.
@@ -166,8 +167,8 @@ func (c *core) recordsDeadline() (d time.Time) {
 	return d
 }
 
-// publishPlace tells the publisher where this node is. It is silent when nothing has
-// changed.
+// publishPlace tells the publisher where this node is, when what it told before
+// won't do.
 func (c *core) publishPlace(now time.Time) {
 	if c.records.publisher == nil || c.linked() == 0 {
 		return
@@ -190,6 +191,12 @@ func (c *core) publishPlace(now time.Time) {
 		if n.Addr.IsValid() {
 			at.Introducers = append(at.Introducers, identity.Introducer{Node: n.ID, Addr: n.Addr})
 		}
+	}
+	if !c.records.place.tell(now, at, func(i identity.Introducer) bool {
+		p := c.peers[i.Node]
+		return p != nil && p.state.linked && p.state.active.Remote == i.Addr
+	}) {
+		return
 	}
 	if err := c.records.publisher.SetLocation(now, at); err != nil {
 		c.o.log.Warn("record not made", "err", err)
@@ -232,7 +239,7 @@ func (c *core) drainRecords(now time.Time) {
 		if h, ok := e.(directory.Handover); ok {
 			for _, to := range h.To {
 				for _, b := range h.Bodies {
-					c.mesh.m.Send(now, mesh.Request{To: to, Exact: true, Kind: mesh.Store, Body: b, Copies: 1})
+					c.mesh.m.Send(now, mesh.Request{To: to, Exact: true, Next: true, Kind: mesh.Store, Body: b})
 				}
 			}
 		}

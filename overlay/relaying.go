@@ -429,6 +429,7 @@ func (c *core) warm(now time.Time, p *Peer) {
 		return
 	}
 	s.warmAt = now.Add(warmAgain)
+	c.touch(p)
 	var list []relay.Candidate
 	for _, n := range c.mesh.m.Neighbours() {
 		q := c.peers[n.ID]

@@ -167,6 +167,7 @@ func (c *core) locate(now time.Time, p *Peer) {
 func (c *core) located(now time.Time, a nat.Reply) {
 	for _, p := range c.order {
 		if r := &p.state.renewal; r.phase == holeLocating && r.id == a.ID && a.Seen.IsValid() {
+			c.touch(p)
 			r.at = a.Seen
 			c.ready(now, p)
 		}
@@ -249,6 +250,7 @@ func (c *core) dig(now time.Time, p *Peer) {
 	plan := nat.MakePlan(c.obs.class.Behaviour(), r.offer.Behaviour, nat.PlanOptions{
 		Share: c.o.cfg.PortShare, Standing: c.standing(), Friendly: true, MineMapped: c.open(), TheirsMapped: r.offer.Mapped,
 	})
+	c.touch(p)
 	if len(plan.Steps) > 0 && s.punch.run == nil {
 		s.outsideOf = to
 		var known []sock.Path
@@ -288,6 +290,7 @@ func (c *core) renewed(now time.Time, p *Peer, path sock.Path) {
 // punchOver ends a renewal whose search is.
 func (c *core) punchOver(now time.Time, p *Peer) {
 	if r := &p.state.renewal; r.phase == holePunching {
+		c.touch(p)
 		r.until = now.Add(holeMargin)
 	}
 }

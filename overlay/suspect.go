@@ -82,6 +82,7 @@ func (c *core) moved(now time.Time) {
 func (c *core) lostDirect(now time.Time, p *Peer, from, to sock.Path) {
 	if s := &p.state; s.media && c.kindOf(from) != nat.Relay && c.kindOf(to) == nat.Relay {
 		s.againAt, s.againWait = now.Add(againSoon), againFirst
+		c.touch(p)
 	}
 }
 

@@ -34,6 +34,10 @@ const (
 	// hurry bounds the delay of records that somebody may look for now.
 	hurry = time.Second
 
+	// catchUp bounds the delay of a correction in the records of the hours
+	// before and after: only clocks that are wrong by an hour ask for them.
+	catchUp = time.Minute
+
 	// minGap is the time between two publications of one record, however often
 	// the addresses flap.
 	minGap = 2 * time.Second
@@ -156,7 +160,7 @@ func (p *Publisher) SetPrekeys(now time.Time, bundle []byte) error {
 	p.bundle = bytes.Clone(bundle)
 	for _, it := range p.items {
 		if it.prekeys {
-			p.again(now, it)
+			p.again(now, it, true)
 		}
 	}
 	p.plan(now, false)
@@ -266,18 +270,24 @@ func (p *Publisher) want(now time.Time, w publication, later, changed bool) {
 	it := p.items[i]
 	granted := it.reach != w.reach
 	it.reach = w.reach // the grants may be new
+	back := it.gone
 	if it.gone {
 		it.gone, changed = false, true
 	}
 	if changed || granted {
-		p.again(now, it)
+		p.again(now, it, back || granted)
 	}
 }
 
-// again has a record published anew: it is not true any more.
-func (p *Publisher) again(now time.Time, it *publication) {
+// again has a record published anew: it is not true any more. Those of the hours
+// before and after can wait unless nobody can find the device by them.
+func (p *Publisher) again(now time.Time, it *publication, back bool) {
 	it.tries, it.routes = 0, nil
-	it.due = now.Add(p.jitter(hurry))
+	if it.epoch == p.hour || it.prekeys || back {
+		it.due = now.Add(p.jitter(hurry))
+	} else if at := now.Add(p.jitter(catchUp)); it.due.IsZero() || at.Before(it.due) {
+		it.due = at
+	}
 	if gap := it.sent.Add(minGap); !it.sent.IsZero() && it.due.Before(gap) {
 		it.due = gap
 	}

@@ -176,8 +176,12 @@ func TestPublisherChange(t *testing.T) {
 	}
 	o.locate(location(2))
 	list := o.run(o.now.Add(hurry))
-	if len(keysOf(list)) != 3 {
+	if k := keysOf(list); len(k) != 1 || k[identity.RecordKey(s, o.dev.ID(), identity.Hour(o.now))] == 0 {
 		t.Errorf("%d records went out at once", len(list))
+	}
+	list = append(list, o.run(o.now.Add(catchUp))...)
+	if len(keysOf(list)) != 3 {
+		t.Errorf("%d records went out in a minute", len(list))
 	}
 	for _, x := range list {
 		if r := o.open(x, s); !r.At.Equal(location(2)) {

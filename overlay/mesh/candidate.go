@@ -141,9 +141,17 @@ func (f *filler) need(c *candidate) int {
 	return n
 }
 
+// unsure is 1 for a candidate that may not be to be reached, because this node
+// does not know yet what it is behind. Those that anybody can write to come first
+// then: they also can tell.
+func (f *filler) unsure(c *candidate) int {
+	return btoi(f.c.self.Class == Unknown && c.card.Class != Open)
+}
+
 func (f *filler) before(a, b *candidate) bool {
 	return cmp.Or(
 		cmp.Compare(btoi(a.swap), btoi(b.swap)),
+		cmp.Compare(f.unsure(a), f.unsure(b)),
 		cmp.Compare(f.need(a), f.need(b)),
 		cmp.Compare(a.goal, b.goal),
 		cmp.Compare(btoi(a.relay), btoi(b.relay)),

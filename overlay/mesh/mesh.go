@@ -27,6 +27,14 @@ const (
 	Blocked       // no UDP: over TCP or a relay only
 )
 
+// String returns the class's name in status pages and metrics.
+func (c Class) String() string {
+	if c > Blocked {
+		c = Unknown
+	}
+	return [...]string{"unknown", "open", "easy", "hard", "blocked"}[c]
+}
+
 // Card is what nodes tell each other about a node. Its ID is the hash of its
 // key.
 type Card struct {
@@ -67,6 +75,7 @@ type Request struct {
 	Body   []byte        // ≤ MaxBody
 	Lock   [32]byte      // SHA-256 of a secret in the sealed part of Body; zero = none
 	Copies int           // disjoint copies at first; 0 = the default of 3
+	Next   bool          // only over the link with To, a neighbour: no copies, no detours
 	Wait   time.Duration // how long answers count; 0 = the default
 }
 

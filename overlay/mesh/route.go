@@ -90,6 +90,12 @@ func (r *router) send(at time.Time, q Request) uint32 {
 		r.deliver(now, t, -1)
 		return request
 	}
+	if q.Next && q.Exact {
+		t.next, t.copies = true, 1
+		r.start(now, t, 1)
+		r.checkLost(now, t)
+		return request
+	}
 	copies := firstCopies
 	switch {
 	case r.c.massFailure(at):
@@ -147,7 +153,10 @@ func (r *router) checkLost(now time.Duration, t *trail) {
 	if t.proved || t.route != 0 || t.open() {
 		return
 	}
-	if r.start(now, t, moreCopies); t.open() {
+	if !t.next {
+		r.start(now, t, moreCopies)
+	}
+	if t.open() {
 		return
 	}
 	for i := range t.tries {

@@ -154,6 +154,9 @@ func (r *router) step(now time.Duration, t *trail, i int) stepped {
 		return noStep
 	}
 	n, more := r.choose(now, t, l)
+	if t.next && (n == nil || n.id != t.head.key) {
+		return noStep
+	}
 	if r.ends(t, l, more) {
 		return stepEnds
 	}

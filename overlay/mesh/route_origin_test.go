@@ -348,3 +348,41 @@ func TestSendToNearest(t *testing.T) {
 		t.Errorf("replaced by %v", list)
 	}
 }
+
+// What is for a neighbour alone goes over the link with it, or nowhere.
+func TestSendNext(t *testing.T) {
+	g := newRig(t, 9)
+	g.key = g.peers[4].id
+	q := g.ring()
+	q.Next = true
+	n, _ := g.send(q)
+	list, trace := g.copies()
+	if !slices.Equal(list, []int{4}) {
+		t.Fatalf("to %v", list)
+	}
+	g.pass(2 * time.Second) // silence
+	if list, _ := g.copies(); len(list) > 0 {
+		t.Errorf("then to %v", list)
+	}
+	if e := g.in(4, ackOf(trace)); len(e) != 0 {
+		t.Errorf("events %v", e)
+	}
+	if e := g.in(4, g.reply(trace, 1, g.secret, "kept")); len(e) != 1 || e[0].(Answered).Request != n {
+		t.Errorf("events %v", e)
+	}
+
+	q.Body = []byte("another")
+	n, _ = g.send(q)
+	_, trace = g.copies()
+	if e := g.in(4, refusal(trace, refuseBusy)); len(e) != 1 || e[0] != (Undelivered{n}) {
+		t.Errorf("refused: %v", e)
+	}
+	q.To = g.m.c.id
+	q.To[0] ^= 1
+	if n, e := g.send(q); len(e) != 1 || e[0] != (Undelivered{n}) {
+		t.Errorf("without a link: %v", e)
+	}
+	if list, _ := g.copies(); len(list) > 0 {
+		t.Errorf("to %v", list)
+	}
+}

@@ -67,6 +67,7 @@ type trail struct {
 
 	own      bool // this node is the origin
 	direct   bool // own, and the first copy goes straight to its target
+	next     bool // own, and no copy goes anywhere else
 	answered bool // own: an Answered event was made
 	request  uint32
 	copies   uint8 // own: that set out at first

@@ -56,7 +56,7 @@ const (
 	promisedLink  = 3_000  // two probes and two QUIC pings a minute, a few rings
 
 	peakShort  = 64_000
-	peakLink   = 32_000 // the flights of a QUIC handshake in 2 s
+	peakLink   = 64_000 // a call on such a link needs that until it has relays of its own
 	peakTwoHop = 64_000 // it costs two households; voice is enough
 )
 

@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: AGPL-3.0-only OR LicenseRef-P2POS-Commercial
+
+package overlay
+
+import (
+	"context"
+	"time"
+
+	"github.com/p2pos/p2pos/overlay/mesh"
+)
+
+// Status is a snapshot of what the overlay holds, does for others and has
+// refused.
+type Status struct {
+	Links      int
+	Classes    map[mesh.Class]int // of these, by what NAT the other end is behind, as it says
+	Relayed    int                // of these, carried by another node
+	Siblings   int                // nodes nearest to this one, of eight
+	Carried    int                // links of neighbours that this node carries
+	Records    int                // of reach, held for others
+	Forwarded  uint64             // messages of others that this node passed on, since the start
+	Introduced uint64             // introductions that it passed on and that were agreed to
+	Own        uint64             // messages of its own
+	Lost       uint64             // of these, without an answer
+	BytesIn    uint64             // UDP payload of every kind, since the start
+	BytesOut   uint64
+	Dropped    map[string]uint64 // datagrams and frames not taken, by reason
+	Missed     uint64            // peers that were not looked at in time: a fault of this program
+}
+
+// Status returns a snapshot.
+func (o *Overlay) Status(ctx context.Context) (s Status, err error) {
+	s.Dropped = o.sock.Dropped()
+	s.BytesIn, s.BytesOut = o.sock.Traffic()
+	s.Dropped["probe"] = o.badProbes.Load()
+	s.Dropped["relay"] += o.strayFrames.Load()
+	for _, m := range []map[string]uint64{o.forward.Dropped(), o.carrier.Dropped()} {
+		for _, n := range m {
+			s.Dropped["relay"] += n
+		}
+	}
+	s.Dropped["frame"] = o.badFrames.Load()
+	s.Dropped["link"] = o.refused.Load()
+	s.Classes = make(map[mesh.Class]int)
+	err = o.loop.Do(ctx, func(time.Time) {
+		c := o.core
+		for _, p := range c.order {
+			if p.state.linked {
+				s.Links++
+			}
+		}
+		m := c.mesh.m.Status()
+		for class, n := range m.ByClass {
+			s.Classes[mesh.Class(class)] = n
+		}
+		s.Relayed, s.Siblings, s.Carried = m.Relayed, m.Siblings, m.Carried
+		s.Forwarded, s.Introduced = m.Routing.Forwarded, m.Introducer.Passed
+		s.Own, s.Lost = m.Routing.Sent, m.Routing.Undelivered
+		s.Records = c.records.store.Status().Records
+		s.Missed = c.due.missed
+	})
+	return s, err
+}
