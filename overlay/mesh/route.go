@@ -32,6 +32,7 @@ type router struct {
 	timers   timers
 	standard standard
 	prefixes prefixes
+	late     lateness
 	held     int // bytes of tails
 	own      int // trails of our own
 
@@ -106,8 +107,9 @@ func (r *router) send(at time.Time, q Request) uint32 {
 		copies, t.direct = 1, true
 	}
 	t.copies = uint8(copies)
-	r.setTimer(now+moreAfter, t, timeMore, moreCopies)
-	r.setTimer(now+lastAfter, t, timeMore, maxCopies)
+	slack := r.slack(now)
+	r.setTimer(now+moreAfter+2*slack, t, timeMore, moreCopies)
+	r.setTimer(now+lastAfter+6*slack, t, timeMore, maxCopies)
 	r.start(now, t, copies)
 	r.checkLost(now, t)
 	return request
@@ -285,6 +287,7 @@ func (r *router) silent(now time.Duration, t *trail, i int) {
 	r.routing.Detours++
 	a := &t.tries[i]
 	r.settle(a, givenSilent)
+	a.to.score.silent(now)
 	if l := &t.legs[a.leg]; int(l.cur) == i {
 		l.detours++
 		r.failed(now, t, int(a.leg))
@@ -300,6 +303,12 @@ func (r *router) advance(at time.Time) {
 		}
 		r.timers.pop()
 		t := x.t
+		if by := now - x.at; r.late.note(now, by) && x.what != timeEnd && !x.again {
+			// What should have come in time may lie in a queue before us.
+			x.at, x.again = now+min(by, maxLate), true
+			r.timers.push(x)
+			continue
+		}
 		switch x.what {
 		case timeAck:
 			r.silent(now, t, int(x.try))

@@ -59,12 +59,12 @@ func (r *router) choose(now time.Duration, t *trail, l *leg) (best *neighbour, m
 	}
 	for _, n := range r.c.table.list {
 		if n.id == *key && exact {
-			if n.score.waiting < maxWaiting && t.tryOf(&n.id) < 0 && !t.broughtBy(n) {
+			if n.score.waiting < n.window(t.next) && t.tryOf(&n.id) < 0 && !t.broughtBy(n) {
 				return n, 1
 			}
 			continue
 		}
-		if n.spare || n.leaf() || n.score.waiting >= maxWaiting {
+		if n.spare || n.leaf() || n.score.waiting >= n.window(false) {
 			continue
 		}
 		var k rank
@@ -74,7 +74,7 @@ func (r *router) choose(now time.Duration, t *trail, l *leg) (best *neighbour, m
 			}
 			k.tier = tierFar
 		}
-		if !explore && r.standard.demoted(n) {
+		if !explore && (r.standard.demoted(n) || n.score.doubtful(now)) {
 			k.tier++
 		}
 		mark := fingerprint(&t.trace, &n.id)
@@ -167,7 +167,7 @@ func (r *router) step(now time.Duration, t *trail, i int) stepped {
 	l.cur = int8(len(t.tries))
 	t.tries = append(t.tries, given{to: n, sent: now, leg: uint8(i)})
 	n.score.waiting++
-	r.setTimer(now+n.timeout(), t, timeAck, int(l.cur))
+	r.setTimer(now+n.timeout()+2*r.late.by(now), t, timeAck, int(l.cur))
 	r.c.out.push(n.id, t.encode(l))
 	if !t.own { // what answers may be as fast as the ACK
 		r.passed(t, i, n)

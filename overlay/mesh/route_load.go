@@ -25,11 +25,23 @@ const (
 	// maxWaiting bounds the messages given to a neighbour that it has not
 	// acknowledged, to the burst that it takes: what is above goes to others.
 	maxWaiting = 128
+	// maxRelayed is the same for links that another node carries: those are
+	// given 32 kbit/s, two seconds of messages of 1 KB.
+	maxRelayed = 8
 	// prefixSlots: prefixes share this many buckets by a salted hash. With 110
 	// links some share one, so a flood may cost strangers their burst, not
 	// their link; the salt keeps them from being chosen.
 	prefixSlots = 64
 )
+
+// window is how many messages a neighbour may have of us at a time without an
+// ACK. What only it is to have can't go another way.
+func (n *neighbour) window(only bool) uint8 {
+	if n.relayed && !only {
+		return maxRelayed
+	}
+	return maxWaiting
+}
 
 // prefixes holds the buckets of networks, once somebody brought something.
 type prefixes struct {

@@ -6,11 +6,12 @@ import "time"
 
 // A timer of a trail. Those whose reason has gone are skipped.
 type timer struct {
-	at   time.Duration
-	t    *trail
-	gen  uint32
-	what timerKind
-	try  uint8 // or the number of copies
+	at    time.Duration
+	t     *trail
+	gen   uint32
+	what  timerKind
+	try   uint8 // or the number of copies
+	again bool  // it was put off, as this node was late
 }
 
 type timerKind uint8

@@ -27,7 +27,9 @@ type routeWorld struct {
 	byID  map[ID]*routeNode
 	queue worldQueue
 	seq   int
-	moved int // messages of routing that arrived
+	moved int           // messages of routing that arrived
+	cost  time.Duration // of each step, on the one processor that all nodes share; 0 = none
+	free  time.Duration // when that has nothing more to do
 
 	rings  []*ring
 	byBody map[[32]byte]*ring
@@ -206,7 +208,9 @@ func (w *routeWorld) run(d time.Duration) {
 	end := w.now + d
 	for len(w.queue) > 0 && w.queue[0].at <= end {
 		e := heap.Pop(&w.queue).(worldEvent)
-		w.now = e.at
+		if w.now = max(e.at, w.free); w.cost > 0 {
+			w.free = w.now + w.cost
+		}
 		switch {
 		case e.do != nil:
 			e.do()
@@ -225,7 +229,7 @@ func (w *routeWorld) run(d time.Duration) {
 			w.arrive(e)
 		}
 	}
-	w.now = end
+	w.now = max(w.now, end)
 }
 
 func (w *routeWorld) arrive(e worldEvent) {

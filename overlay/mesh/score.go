@@ -21,6 +21,9 @@ type deliveryScore struct {
 	// proved differs from startWorth (see worth).
 	shift    float32
 	ackTime  float32 // smoothed seconds until a hop ACK; 0 = none seen
+	ackVar   float32 // and their mean deviation
+	silentAt float32 // seconds from birth to the last one that didn't come in time
+	doubts   uint8   // that didn't come in a row
 	waiting  uint8   // messages given to it without an ACK yet
 	judged   uint8   // outcomes counted, up to 255
 	in, back tokens  // what it brings: messages, replies
@@ -44,8 +47,15 @@ const (
 	// startWorth and worthStep: a source's worth begins in the middle and
 	// follows about its last 16 messages.
 	startWorth, worthStep = 0.5, 1.0 / 16
-	// ackStep smooths hop ACK times as TCP smooths round trips (RFC 6298 §2.3).
-	ackStep = 1.0 / 8
+	// ackStep and varStep smooth hop ACK times and their deviation as TCP does
+	// with round trips (RFC 6298 §2.3).
+	ackStep, varStep = 1.0 / 8, 1.0 / 4
+	// maxDoubts: the timeout doubles with each ACK missed in a row (RFC 6298
+	// §5.5), twice.
+	maxDoubts = 2
+	// doubtLife is how long a neighbour that missed one is left to the last
+	// among those that make progress: dead links are known by then.
+	doubtLife = 10 * time.Second
 	// demoteAfter outcomes, a neighbour under half the median is taken only
 	// when nobody else makes progress.
 	demoteAfter = 4
@@ -100,13 +110,32 @@ func (s *deliveryScore) brought(proved bool) {
 	s.shift += (v - s.shift) * worthStep
 }
 
+// acked takes the time after which a hop ACK came. Each names its message, and a
+// neighbour gets none twice, so also one that comes late is a sample: what Karn's
+// rule (RFC 6298 §3) keeps out can't happen.
 func (s *deliveryScore) acked(after time.Duration) {
 	v := float32(after.Seconds())
+	s.doubts = 0
 	if s.ackTime == 0 {
-		s.ackTime = v
-	} else {
-		s.ackTime += (v - s.ackTime) * ackStep
+		s.ackTime, s.ackVar = v, v/2
+		return
 	}
+	s.ackVar += (max(v-s.ackTime, s.ackTime-v) - s.ackVar) * varStep
+	s.ackTime += (v - s.ackTime) * ackStep
+}
+
+// silent counts a hop ACK that did not come in time.
+func (s *deliveryScore) silent(now time.Duration) {
+	s.silentAt = float32(now.Seconds())
+	if s.doubts < maxDoubts {
+		s.doubts++
+	}
+}
+
+// doubtful reports whether nothing came since a hop ACK was missed: the
+// neighbour may be dead, or have more to do than it can.
+func (s *deliveryScore) doubtful(now time.Duration) bool {
+	return s.doubts > 0 && float32(now.Seconds())-s.silentAt < float32(doubtLife.Seconds())
 }
 
 const (
@@ -128,18 +157,22 @@ func (n *neighbour) roundTrip() time.Duration {
 	return unknownRTT
 }
 
-// timeout is how long to wait for n's hop ACK.
+// timeout is how long to wait for n's hop ACK: longer where they vary, and after
+// those that did not come.
 func (n *neighbour) timeout() time.Duration {
-	return min(n.roundTrip()*3/2+30*time.Millisecond, maxTimeout)
+	usual := n.roundTrip()*3/2 + 30*time.Millisecond
+	varied := time.Duration((n.score.ackTime + 4*n.score.ackVar) * float32(time.Second))
+	return min(max(usual, varied)<<n.score.doubts, maxTimeout)
 }
 
 // standard is what the scores and round trips of a table are held against. It
 // is renewed now and then: a median of 75 links costs more than a hop.
 type standard struct {
 	until   time.Duration
-	bar     float32 // half the median score; 0 = too little known
-	typical float32 // median one-way time, seconds
-	depth   int     // bits shared with the last sibling: about log2(n) − 3
+	bar     float32       // half the median score; 0 = too little known
+	typical float32       // median one-way time, seconds
+	slow    time.Duration // by how much ACKs take longer than their links, in the median
+	depth   int           // bits shared with the last sibling: about log2(n) − 3
 }
 
 const (
@@ -153,9 +186,13 @@ func (s *standard) renew(now time.Duration, list []*neighbour, own *ID) {
 	if now < s.until {
 		return
 	}
-	var scores, trips [maxMedian]float32
-	ns, nt := 0, 0
+	var scores, trips, slow [maxMedian]float32
+	ns, nt, nl := 0, 0, 0
 	for _, n := range list {
+		if n.score.ackTime > 0 && n.rtt > 0 && nl < maxMedian {
+			slow[nl] = max(0, n.score.ackTime-float32(n.rtt.Seconds()))
+			nl++
+		}
 		if n.score.judged >= demoteAfter && ns < maxMedian {
 			scores[ns] = n.score.value()
 			ns++
@@ -167,7 +204,11 @@ func (s *standard) renew(now time.Duration, list []*neighbour, own *ID) {
 	}
 	slices.Sort(scores[:ns])
 	slices.Sort(trips[:nt])
-	s.until, s.bar, s.typical = now+standardLife, 0, trips[nt/2]
+	slices.Sort(slow[:nl])
+	s.until, s.bar, s.typical, s.slow = now+standardLife, 0, trips[nt/2], 0
+	if nl >= minJudged {
+		s.slow = time.Duration(slow[nl/2] * float32(time.Second))
+	}
 	if len(list) > 0 {
 		s.depth = prefixLen(own, &list[min(len(list), siblings)-1].id)
 	}
@@ -179,6 +220,7 @@ func (s *standard) renew(now time.Duration, list []*neighbour, own *ID) {
 // maxMedian bounds the sample of a median, above any table's size.
 const maxMedian = 128
 
+// demoted neighbours are taken only when nobody else makes progress.
 func (s *standard) demoted(n *neighbour) bool {
 	return n.score.judged >= demoteAfter && n.score.value() < s.bar
 }
