@@ -54,9 +54,10 @@ var layers = house.Layers{
 			"internal/wire", "internal/sock", "internal/drive", "internal/store",
 		},
 
-		"examples/*":     {".", "identity", "media", "media/ogg", "media/opus", "nat"},
-		"examples/demo":  {".", "identity", "media", "media/ogg", "media/opus", "nat", "internal/simnet"},
-		"internal/tools": {}, "internal/tools/*": {},
+		"examples/*":        {".", "identity", "media", "media/ogg", "media/opus", "nat"},
+		"examples/webphone": {".", "identity", "media/webrtc"},
+		"examples/demo":     {".", "identity", "media", "media/ogg", "media/opus", "nat", "internal/simnet"},
+		"internal/tools":    {}, "internal/tools/*": {},
 		"internal/tools/meshsim": {"identity", "overlay/mesh", "overlay/directory", "internal/wire"},
 		"internal/tools/voicebench": {
 			"media", "media/libopus", "media/ogg", "media/voice", "session", "internal/simnet", "internal/tools/estoi",
