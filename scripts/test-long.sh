@@ -5,7 +5,7 @@
 # called done.
 set -eu
 cd "$(dirname "$0")/.."
-sh scripts/install-deps.sh
+P2POS_LONG=1 sh scripts/install-deps.sh
 . scripts/common.sh
 detect
 
