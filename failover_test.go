@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
-	"os"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -94,7 +93,7 @@ func (w *witness) gap(from time.Time) (most time.Duration) {
 }
 
 // hold sets up a call that both sides talk in, and lets it settle.
-func (s *sim) hold(kindA, kindB string, publics int) *trial {
+func (s *sim) hold(kindA, kindB string, publics int, limits RelayLimits) *trial {
 	s.t.Helper()
 	tr := &trial{sim: s, a: s.computer("a", kindA), b: s.computer("b", kindB), relays: make(map[identity.NodeID]*simnet.Host)}
 	var join []string
@@ -103,7 +102,7 @@ func (s *sim) hold(kindA, kindB string, publics int) *trial {
 		s.net.Do(func(w *simnet.World) {
 			h = w.Host(fmt.Sprintf("r%d", i), access, netip.AddrFrom4([4]byte{45, byte(10 + i), 0, 1}))
 		})
-		n := s.start(h.Name(), Config{Join: join}, s.opener(h), s.listen(h, 4000))
+		n := s.start(h.Name(), Config{Join: join, Relay: limits}, s.opener(h), s.listen(h, 4000))
 		if err := n.Join(s.t.Context()); err != nil {
 			s.t.Fatal(err)
 		}
@@ -219,25 +218,33 @@ func (tr *trial) newAddress(m computer, boot bool) {
 	})
 }
 
-// What breaks under a call is hardly heard, and the call goes on.
+// What breaks under a call is hardly heard, and the call goes on. The limits are the
+// targets (docs/numbers.md), for whichever of the seeds is the worst.
 func TestFailover(t *testing.T) {
-	const never = time.Hour
+	const (
+		unheard = 100 * time.Millisecond // the longest gap between packets
+		gap     = time.Second
+		outage  = 0 // then back counts
+		back    = 150 * time.Millisecond
+	)
+	nobody := RelayLimits{Rate: -1}
 	cases := []struct {
 		name, a, b string
-		arrivals   time.Duration // the longest gap between packets may be
+		most       time.Duration
+		limits     RelayLimits // of the nodes around
 		do         func(*trial) effect
 	}{
-		{"relay killed", "edm", "edm", 100 * time.Millisecond, func(tr *trial) effect {
+		{"relay killed", "edm", "edm", unheard, RelayLimits{}, func(tr *trial) effect {
 			return tr.watch(5*time.Second, func() { tr.killRelay(0) })
 		}},
-		{"both relays killed, 6 s apart", "edm", "cgn-block", 100 * time.Millisecond, func(tr *trial) effect {
+		{"both relays killed, 6 s apart", "edm", "cgn-block", unheard, RelayLimits{}, func(tr *trial) effect {
 			return tr.watch(12*time.Second, func() {
 				tr.killRelay(0)
 				time.Sleep(6 * time.Second)
 				tr.killRelay(1)
 			})
 		}},
-		{"both relays killed at once", "double", "edm", 3 * time.Second, func(tr *trial) effect {
+		{"both relays killed at once", "double", "edm", gap, RelayLimits{}, func(tr *trial) effect {
 			return tr.watch(8*time.Second, func() {
 				tr.killRelay(0)
 				if vias := tr.calls[0].Path().Vias; len(vias) > 1 {
@@ -245,61 +252,58 @@ func TestFailover(t *testing.T) {
 				}
 			})
 		}},
-		{"mappings dropped, direct", "eim-apdf", "cgn-block", time.Second, func(tr *trial) effect {
+		{"mappings dropped, direct", "eim-apdf", "cgn-block", gap, RelayLimits{}, func(tr *trial) effect {
 			return tr.watch(5*time.Second, func() { tr.newAddress(tr.b, false) })
 		}},
-		{"mappings dropped, relayed", "edm", "edm", time.Second, func(tr *trial) effect {
+		{"mappings dropped, relayed", "edm", "edm", gap, RelayLimits{}, func(tr *trial) effect {
 			return tr.watch(5*time.Second, func() { tr.newAddress(tr.a, false) })
 		}},
-		{"caller's router with a new address", "eim-apdf", "eim-apdf", time.Second, func(tr *trial) effect {
+		{"caller's router with a new address", "eim-apdf", "eim-apdf", gap, RelayLimits{}, func(tr *trial) effect {
 			return tr.watch(5*time.Second, func() { tr.newAddress(tr.a, true) })
 		}},
-		{"callee's router with a new address", "eim-apdf", "eim-apdf", time.Second, func(tr *trial) effect {
+		{"callee's router with a new address", "eim-apdf", "eim-apdf", gap, RelayLimits{}, func(tr *trial) effect {
 			return tr.watch(5*time.Second, func() { tr.newAddress(tr.b, true) })
 		}},
-		{"new address to a public one", "eim-apdf", "none", time.Second, func(tr *trial) effect {
+		{"new address to a public one", "eim-apdf", "none", gap, RelayLimits{}, func(tr *trial) effect {
 			return tr.watch(5*time.Second, func() { tr.newAddress(tr.a, true) })
 		}},
-		{"new address, relayed", "edm", "edm", time.Second, func(tr *trial) effect {
+		{"new address, relayed", "edm", "edm", gap, RelayLimits{}, func(tr *trial) effect {
 			return tr.watch(5*time.Second, func() { tr.newAddress(tr.b, true) })
 		}},
-		{"callee roams", "eim-apdf", "none", time.Second, func(tr *trial) effect {
+		{"callee roams", "eim-apdf", "none", gap, RelayLimits{}, func(tr *trial) effect {
 			return tr.watch(5*time.Second, func() { tr.newAddress(tr.b, true) })
 		}},
-		{"callee roams, both public", "none", "none", time.Second, func(tr *trial) effect {
+		{"callee roams, both public", "none", "none", gap, RelayLimits{}, func(tr *trial) effect {
 			return tr.watch(5*time.Second, func() { tr.newAddress(tr.b, true) })
 		}},
-		{"5 s without network, direct", "eim-apdf", "eim-apdf", never, func(tr *trial) effect { return tr.outage(5 * time.Second) }},
-		{"5 s without network, relayed", "edm", "edm", never, func(tr *trial) effect { return tr.outage(5 * time.Second) }},
-		{"5 s without network, callee", "none", "edm", never, func(tr *trial) effect { return tr.outage(5 * time.Second) }},
+		{"callee roams, and nobody relays", "eim-apdf", "none", gap, nobody, func(tr *trial) effect {
+			return tr.watch(5*time.Second, func() { tr.newAddress(tr.b, true) })
+		}},
+		{"5 s without network, direct", "eim-apdf", "eim-apdf", outage, RelayLimits{}, func(tr *trial) effect { return tr.outage(5 * time.Second) }},
+		{"5 s without network, relayed", "edm", "edm", outage, RelayLimits{}, func(tr *trial) effect { return tr.outage(5 * time.Second) }},
+		{"5 s without network, callee", "none", "edm", outage, RelayLimits{}, func(tr *trial) effect { return tr.outage(5 * time.Second) }},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
-			if c.name == "callee roams, both public" && os.Getenv("P2POS_LONG") == "" {
-				t.Skip("one call in some hundred ends here, for a reason not known yet: the long run judges")
-			}
-			var arrivals, gaps, back []time.Duration
+			var arrivals, gaps, backs []time.Duration
 			lost := 0
 			for seed := range seeds(3, 40) {
 				simSeed(t, uint64(seed+1), func(t *testing.T, s *sim) {
-					tr := s.hold(c.a, c.b, 5)
+					tr := s.hold(c.a, c.b, 5, c.limits)
 					before := tr.calls[0].Path()
 					e := c.do(tr)
-					arrivals, gaps, back = append(arrivals, e.arrivals), append(gaps, e.gap), append(back, e.back)
+					arrivals, gaps, backs = append(arrivals, e.arrivals), append(gaps, e.gap), append(backs, e.back)
 					lost = max(lost, e.lost)
 					t.Logf("%d: %+v, from %s to %s", seed, e, before.Kind, tr.calls[0].Path().Kind)
 					tr.end()
 				})
 			}
 			t.Logf("gap between packets p50 %d p95 %d ms, between played frames p95 %d ms, at most %d frames lost; back p95 %d ms",
-				percentile(arrivals, 50).Milliseconds(), percentile(arrivals, 95).Milliseconds(), percentile(gaps, 95).Milliseconds(), lost, percentile(back, 95).Milliseconds())
-			// The targets are 95th percentiles, and docs/numbers.md says which are
-			// missed. What is held to here is that a call never breaks.
-			const broken = 6 * time.Second
-			if p := percentile(arrivals, 100); c.arrivals != never && p > broken {
+				percentile(arrivals, 50).Milliseconds(), percentile(arrivals, 95).Milliseconds(), percentile(gaps, 95).Milliseconds(), lost, percentile(backs, 95).Milliseconds())
+			if p := percentile(arrivals, 100); c.most != outage && p > c.most {
 				t.Errorf("gap of %v", p)
 			}
-			if p := percentile(back, 100); c.arrivals == never && p > broken {
+			if p := percentile(backs, 100); c.most == outage && p > back {
 				t.Errorf("sound is back after %v", p)
 			}
 		})
@@ -320,31 +324,41 @@ func (tr *trial) outage(d time.Duration) effect {
 	})
 }
 
-// A minute without any network ends a call with a reason, on both sides.
+// A machine that was asleep for a minute talks on when it wakes up, whoever it is and
+// however the call was carried. Nothing moves meanwhile: mappings end, links may break.
 func TestAsleepForAMinute(t *testing.T) {
-	simSeed(t, 1, func(t *testing.T, s *sim) {
-		tr := s.hold("edm", "edm", 5)
-		tr.outage(time.Minute)
-		for i, c := range tr.calls {
-			select {
-			case <-c.Done():
-				if _, reason, _ := c.End(); reason == "" || c.Err() == nil {
-					t.Errorf("side %d: ended with %q, %v", i, reason, c.Err())
-				} else {
-					t.Logf("side %d: %v", i, c.Err())
-				}
-			default:
-				t.Logf("side %d goes on over %q", i, c.Path().Kind)
+	cases := []struct {
+		name, a, b string
+		who        int
+	}{
+		{"caller, direct", "eim-apdf", "eim-apdf", 0}, {"callee, direct", "eim-apdf", "none", 1},
+		{"caller, relayed", "edm", "edm", 0}, {"callee, relayed", "cgn-block", "edm", 1},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			for seed := range seeds(1, 20) {
+				simSeed(t, uint64(seed+1), func(t *testing.T, s *sim) {
+					tr := s.hold(c.a, c.b, 5, RelayLimits{})
+					h := []*simnet.Host{tr.a.v4, tr.b.v4}[c.who]
+					tr.cut(h, true)
+					time.Sleep(time.Minute)
+					e := tr.watch(10*time.Second, func() { tr.cut(h, false) })
+					t.Logf("sound is back after %v", e.back)
+					if e.back > time.Second {
+						t.Errorf("sound is back after %v", e.back)
+					}
+					tr.end()
+				})
 			}
-		}
-	})
+		})
+	}
 }
 
 // A relay that loses, delays, doubles and reorders is left or made up for by
 // the other one.
 func TestBadRelay(t *testing.T) {
 	simSeed(t, 1, func(t *testing.T, s *sim) {
-		tr := s.hold("edm", "edm", 5)
+		tr := s.hold("edm", "edm", 5, RelayLimits{})
 		bad := tr.relays[tr.calls[0].Path().Vias[0]]
 		e := tr.watch(10*time.Second, func() {
 			tr.net.Do(func(*simnet.World) {

@@ -182,7 +182,9 @@ func (p *Paths) down() {
 	}
 }
 
-// above returns the best path that deserves to be the primary one instead.
+// above returns the best path that deserves to be the primary one instead. One that
+// hasn't answered since the primary one took over may have died of the same, so it is
+// asked first.
 func (p *Paths) above() (to *entry, fast bool) {
 	now := p.primary
 	for _, e := range p.list {
@@ -192,7 +194,11 @@ func (p *Paths) above() (to *entry, fast bool) {
 		c, d := e.kind.class(), now.kind.class()
 		gain := now.rtt.smooth - e.rtt.smooth
 		if c < d || c == d && gain >= max(gainLeast, now.rtt.smooth/gainPart) {
-			if to == nil || p.better(e, to) {
+			if !e.heardAt().After(p.media.from) {
+				if !e.check.running {
+					p.begin(e, alive, aliveTries)
+				}
+			} else if to == nil || p.better(e, to) {
 				to, fast = e, c == d
 			}
 		}

@@ -3,6 +3,7 @@
 package nat
 
 import (
+	"fmt"
 	"math/rand/v2"
 	"strings"
 	"testing"
@@ -249,4 +250,55 @@ func steady() func() {
 		step()
 	}
 	return step
+}
+
+// A driver that looks now and then tells each arrival once: media that came before
+// the last look is no sign of life.
+func TestHeardAt(t *testing.T) {
+	r := call(t, true)
+	at := r.now
+	r.p.HeardAt(r.now, pathA, at)
+	for range 10 {
+		r.run(14 * ms)
+		r.p.HeardAt(r.now, pathA, at)
+	}
+	r.expect("an old arrival", r.events(), "doubt:A")
+	r.p.HeardAt(r.now, pathA, r.now)
+	r.expect("a new one", r.events(), "cleared:A")
+}
+
+// Of several holes to one place all may end at once. So the call stays on the relay
+// that took over until one of them answers again.
+func TestDeadSpareIsNotBetter(t *testing.T) {
+	kinds := func(p sock.Path) Kind {
+		if p == pathC {
+			return Relay
+		}
+		return Direct
+	}
+	for _, back := range []bool{false, true} {
+		r := newRig(t, true, Options{Kind: kinds})
+		r.up(map[sock.Path]time.Duration{pathA: 10 * ms, pathB: 12 * ms, pathC: 50 * ms}, pathA, pathB, pathC)
+		r.p.SetMedia(r.now, true)
+		r.talk(pathA, time.Second)
+		r.alive(-1, pathA, pathB)
+		for range 30 { // the other side has moved to the relay
+			r.talk(pathC, 20*ms)
+		}
+		r.forget()
+		if back {
+			r.alive(12*ms, pathB)
+		}
+		for range 150 {
+			if back {
+				r.p.Heard(r.now, pathB) // the other side follows
+			}
+			r.talk(pathC, 20*ms)
+		}
+		want := ""
+		if back {
+			want = "C>B:better"
+		}
+		r.expect(fmt.Sprintf("back %t", back), r.events(), want)
+	}
 }

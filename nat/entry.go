@@ -70,6 +70,7 @@ type entry struct {
 	nominate  bool // the check running carries USE-CANDIDATE
 	rtt       rtt
 	voice     voice
+	spoke     time.Time // see HeardAt
 	reflexive netip.AddrPort
 }
 

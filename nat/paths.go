@@ -232,6 +232,15 @@ func (p *Paths) Heard(now time.Time, path sock.Path) {
 	p.send()
 }
 
+// HeardAt is Heard for a driver that looks now and then when traffic came last on
+// each path: the same instant counts once.
+func (p *Paths) HeardAt(now time.Time, path sock.Path, at time.Time) {
+	if e := p.find(unmapped(path)); e != nil && at.After(e.spoke) {
+		e.spoke = at
+		p.Heard(now, path)
+	}
+}
+
 // SetMedia tells whether media flows both ways: then silence on the primary
 // path is noticed within 100 ms and some jitter.
 func (p *Paths) SetMedia(now time.Time, on bool) {

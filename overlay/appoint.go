@@ -181,12 +181,12 @@ func (c *core) firstOf(memory [32]byte) bool {
 
 // kept is called when an attempt has found a way. One side dials; who answers
 // there takes the place of the peer without a name.
-func (c *core) kept(p *Peer, path sock.Path) {
+func (c *core) kept(now time.Time, p *Peer, path sock.Path) {
 	s := &p.state
 	if c.at([]sock.Path{path}) != nil {
 		return // it came by another way meanwhile, and has the path
 	}
-	c.route(p, false)
+	c.route(now, p, false)
 	if !s.appointment.first || s.dialing {
 		return
 	}

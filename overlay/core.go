@@ -110,6 +110,15 @@ func (c *core) Deadline() time.Time {
 	return d
 }
 
+// patience is how long a peer without any path is kept: in a call its machine may
+// just be asleep, and the call's end is the session layer's to say.
+func patience(s *peerState) time.Duration {
+	if s.media {
+		return 2 * deadAfter
+	}
+	return deadAfter
+}
+
 // earlier returns the earlier of two deadlines, zero meaning none.
 func earlier(a, b time.Time) time.Time {
 	if a.IsZero() || (!b.IsZero() && b.Before(a)) {
@@ -145,6 +154,9 @@ func (c *core) drainPaths(now time.Time, p *Peer) {
 		case nat.Bound:
 			p.sock.Bind(e.Path)
 			c.renewed(now, p, e.Path)
+			if c.kindOf(e.Path) == nat.Relay {
+				c.preferCalls(now, p)
+			}
 		case nat.Unbound:
 			p.sock.Unbind(e.Path)
 			c.unused(p, e.Path.Local)
@@ -160,10 +172,10 @@ func (c *core) drainPaths(now time.Time, p *Peer) {
 			s.down, s.lost = time.Time{}, false
 			c.settlePunch(now, p)
 			if s.appointment != nil {
-				c.kept(p, e.Path)
+				c.kept(now, p, e.Path)
 				break
 			}
-			c.route(p, e.Again)
+			c.route(now, p, e.Again)
 			c.observe(now, p)
 			c.enmesh(now, p)
 			c.relayUp(now, p)
@@ -178,7 +190,7 @@ func (c *core) drainPaths(now time.Time, p *Peer) {
 			c.followed(now, p)
 			c.settlePunch(now, p)
 			c.lostDirect(now, p, e.From, e.To)
-			c.route(p, e.Replay)
+			c.route(now, p, e.Replay)
 			c.observe(now, p)
 			c.enmesh(now, p)
 			c.relayUp(now, p)
@@ -189,13 +201,15 @@ func (c *core) drainPaths(now time.Time, p *Peer) {
 			c.o.log.Debug("path switched", "peer", p.node, "from", e.From.Remote, "to", e.To.Remote, "why", e.Why, "replayed", n)
 		case nat.Doubt:
 			c.suspect(now, p, suspectLeast)
-			c.route(p, false)
+			c.route(now, p, false)
+			c.rescue(now, p)
 		case nat.Cleared:
-			c.route(p, false)
+			c.route(now, p, false)
 		case nat.Down:
 			c.suspect(now, p, suspectLeast)
 			s.down, s.lost = now, true
 			c.announce(p, false)
+			c.rescue(now, p)
 			c.o.log.Debug("no path", "peer", p.node)
 		}
 	}
@@ -216,12 +230,12 @@ const replayPackets = 8
 
 // route tells the socket where packets to p go from now on. replay says that
 // the latest may be lost.
-func (c *core) route(p *Peer, replay bool) {
+func (c *core) route(now time.Time, p *Peer, replay bool) {
 	primary, also, ok := p.state.paths.Active()
 	if !ok {
 		return
 	}
-	also = c.double(p, primary, also)
+	also = c.double(now, p, primary, also)
 	p.sock.Use(primary, also...)
 	p.state.active = primary
 	c.announce(p, replay)
@@ -241,7 +255,10 @@ func (c *core) announce(p *Peer, replay bool) {
 	if i.Kind > nat.Direct || !i.Up {
 		i.Reason = s.punch.reason()
 	}
-	if i.Vias = c.vias(p); len(i.Vias) > 0 {
+	if i.Kind == nat.Relay {
+		i.Vias = c.vias(p)
+	}
+	if len(i.Vias) > 0 {
 		if v := c.peers[i.Vias[0]]; v != nil { // the address of a flow means nothing to anybody
 			i.Local, i.Remote = c.o.sock.LocalAddr(v.state.active.Local), v.state.active.Remote
 		}
@@ -257,7 +274,7 @@ func (c *core) setMedia(now time.Time, p *Peer, on bool) {
 	if s.media == on {
 		return
 	}
-	s.media, s.heard = on, now
+	s.media, s.heard, s.mediaAt = on, now, now
 	s.renewal.on, s.renewal.born = time.Time{}, time.Time{}
 	c.touch(p)
 	s.opener = on && (s.opener || c.smaller(p))
@@ -277,14 +294,13 @@ func (c *core) hearMedia(now time.Time, p *Peer) {
 	if now.Sub(s.heard) < mediaTick {
 		return
 	}
-	before := s.heard
 	s.heard = now
 	if s.paths == nil {
 		return
 	}
 	for _, q := range s.paths.Snapshot() {
-		if at := p.sock.Heard(q.Path); at.After(before) {
-			s.paths.Heard(now, q.Path)
+		if at := p.sock.Heard(q.Path); at.After(s.mediaAt) {
+			s.paths.HeardAt(now, q.Path, at)
 		}
 		if q.Doubted {
 			c.suspect(now, p, suspectEvery)
@@ -295,7 +311,8 @@ func (c *core) hearMedia(now time.Time, p *Peer) {
 			p.path.Store(&i)
 		}
 	}
-	c.redouble(p)
+	c.rescue(now, p)
+	c.redouble(now, p)
 }
 
 // probe takes a STUN message whose tag belongs to p.

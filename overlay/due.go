@@ -135,7 +135,7 @@ func (c *core) advancePeer(now time.Time, p *Peer) {
 	case !s.redialAt.IsZero() && !now.Before(s.redialAt):
 		s.redialAt, s.wait = now.Add(s.wait), min(2*s.wait, redialMost)
 		c.redial(p)
-	case !s.down.IsZero() && now.Sub(s.down) >= deadAfter:
+	case !s.down.IsZero() && now.Sub(s.down) >= patience(s):
 		if l := p.link.Load(); l != nil {
 			l.close(codeUnused, "no path")
 		}
@@ -168,7 +168,7 @@ func (c *core) dueOf(p *Peer) (d time.Time) {
 	d = earlier(d, s.redialAt)
 	d = earlier(d, s.spareAt)
 	if !s.down.IsZero() {
-		d = earlier(d, s.down.Add(deadAfter))
+		d = earlier(d, s.down.Add(patience(s)))
 	}
 	return d
 }
@@ -273,8 +273,11 @@ func (w *ways) SetKeepalive(now time.Time, d time.Duration) { w.touched().SetKee
 func (w *ways) SetMedia(now time.Time, on bool)             { w.touched().SetMedia(now, on) }
 func (w *ways) SocketDown(now time.Time, local int)         { w.touched().SocketDown(now, local) }
 func (w *ways) NetworkChanged(now time.Time)                { w.touched().NetworkChanged(now) }
-func (w *ways) Heard(now time.Time, path sock.Path)         { w.touched().Heard(now, path) }
-func (w *ways) Advance(now time.Time)                       { w.touched().Advance(now) }
+func (w *ways) HeardAt(now time.Time, path sock.Path, at time.Time) {
+	w.touched().HeardAt(now, path, at)
+}
+
+func (w *ways) Advance(now time.Time) { w.touched().Advance(now) }
 
 func (w *ways) Retire(now time.Time, old, to sock.Path, gone bool) bool {
 	return w.touched().Retire(now, old, to, gone)

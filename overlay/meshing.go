@@ -278,11 +278,15 @@ func (c *core) linkThrough(now time.Time, p *Peer, carrier identity.NodeID, thei
 	c.relays.opening[id] = p
 }
 
-// meet punches towards a node and dials it as soon as there is a way.
+// meet punches towards a node and dials it as soon as there is a way. With a link, it
+// punches when that has no path any more, or the call over it is deaf.
 func (c *core) meet(now time.Time, p *Peer, theirs nat.Offer) {
 	if s := &p.state; s.linked {
-		if s.paths == nil || s.paths.Remote() == theirs.Cred {
-			if s.paths != nil && !c.direct(p) { // over a link that another node carries
+		switch {
+		case s.paths == nil:
+			return
+		case s.paths.Remote() == theirs.Cred:
+			if !c.direct(p) || c.deaf(now, p) {
 				c.punch(now, p, theirs)
 			}
 			return
@@ -456,10 +460,10 @@ func (c *core) routeAnswered(now time.Time, e mesh.Answered) {
 	}
 	c.expectMedia(now, r.p, e.Request)
 	c.ringFlow(now, r.p, e.First, e.Trace, true)
-	c.useShort(r.p, e.First)
-	if !c.tieAnswered(now, r.p, in.near) && len(in.near) > 0 {
-		r.p.state.near, r.p.state.opener = in.near, true
-		r.p.state.lookAt = now.Add(warmAgain)
+	c.useShort(now, r.p, e.First)
+	if s := &r.p.state; !c.tieAnswered(now, r.p, in.near) && len(in.near) > 0 {
+		s.near, s.opener = in.near, s.opener || !s.media // one side asks
+		s.lookAt = now.Add(warmAgain)
 		c.touch(r.p)
 		c.warm(now, r.p)
 	}

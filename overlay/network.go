@@ -81,3 +81,29 @@ func (c *core) advanceSharing(now time.Time) {
 		}
 	}
 }
+
+// shared is what a CANDIDATES frame says.
+type shared struct {
+	addrs []netip.AddrPort
+	near  []near
+}
+
+// told uses what a peer shared, once somebody here needs that peer. The other side
+// shares as soon as its own session layer is content; ours may hear of that later.
+func (c *core) told(now time.Time, p *Peer, what shared) {
+	s := &p.state
+	if s.paths == nil || s.refs <= 0 {
+		s.untold = what
+		return
+	}
+	s.untold, s.near = shared{}, what.near
+	c.addCandidates(now, p, what.addrs)
+}
+
+// keep holds a peer for the session layer.
+func (c *core) keep(now time.Time, p *Peer) {
+	c.hold(p)
+	if w := p.state.untold; len(w.addrs)+len(w.near) > 0 {
+		c.told(now, p, w)
+	}
+}

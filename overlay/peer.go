@@ -48,7 +48,9 @@ type peerState struct {
 	why       string         // no direct path is to be expected; "" = nothing known
 	number    nat.Peer       // the observer's; 0 = it does not know this peer
 	media     bool
+	mediaAt   time.Time     // since when
 	shared    bool          // it was told our addresses: a session peer
+	untold    shared        // what it told before anybody here needed it
 	heard     time.Time     // latest genuine media the paths know of
 	active    sock.Path     // what the socket was told last
 	down      time.Time     // since when no path is known to work
@@ -84,6 +86,8 @@ type peerState struct {
 	againAt    time.Time // the next attempt at a direct path
 	againWait  time.Duration
 	suspected  time.Time // the links to a silent call's relays were looked at
+	rescue     rescuing
+	deafAt     time.Time // nothing was heard on this side, or most likely on the other
 
 	tie tie // a link that is wanted without a call
 
@@ -185,6 +189,6 @@ func (p *Peer) Share() {
 // Keep holds the peer, and its link, until the returned function is called:
 // a session needs it even while it is silent.
 func (p *Peer) Keep() (release func()) {
-	p.o.loop.Do(p.o.ctx, func(time.Time) { p.o.core.hold(p) })
+	p.o.loop.Do(p.o.ctx, func(now time.Time) { p.o.core.keep(now, p) })
 	return func() { p.o.release(p) }
 }

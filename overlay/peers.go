@@ -304,9 +304,8 @@ func (c *core) frame(now time.Time, l *Link, typ byte, body []byte) {
 	case frameCandidates:
 		addrs, by, perr := parseCandidates(body)
 		err = perr
-		if s := &l.peer.state; err == nil && s.paths != nil && s.refs > 0 {
-			s.near = by
-			c.addCandidates(now, l.peer, addrs)
+		if err == nil {
+			c.told(now, l.peer, shared{addrs, by})
 		}
 	}
 	if err != nil {

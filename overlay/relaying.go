@@ -31,9 +31,11 @@ type relaying struct {
 
 // ownFlow is a flow of this node's own.
 type ownFlow struct {
-	p    *Peer
-	path sock.Path
-	kind relay.Kind
+	p      *Peer
+	path   sock.Path
+	kind   relay.Kind
+	opened time.Time
+	sure   bool // the other side has it too, as far as the relay or its answer say
 }
 
 const (
@@ -175,10 +177,12 @@ func (c *core) expectMedia(now time.Time, p *Peer, request uint32) {
 
 // useShort sends by what a ring has left on the way through a neighbour, while
 // there is nothing better.
-func (c *core) useShort(p *Peer, neighbour identity.NodeID) {
+func (c *core) useShort(now time.Time, p *Peer, neighbour identity.NodeID) {
 	for at, f := range c.relays.flows {
 		if at.Node == neighbour && f.p == p && f.kind == relay.Short {
+			f.sure = true
 			c.takeUnproved(p, f.path)
+			c.redouble(now, p)
 			return
 		}
 	}
@@ -278,13 +282,17 @@ func (c *core) opened(now time.Time, e relay.Opened) {
 		addr, err2 := c.o.carrier.Open(end, e.Nested, via.sock.Send)
 		if err = err2; err == nil {
 			path := sock.Path{Local: c.relays.local, Remote: addr.AddrPort()}
-			c.relays.flows[e.At] = &ownFlow{p: p, path: path, kind: e.Kind}
+			c.relays.flows[e.At] = &ownFlow{p: p, path: path, kind: e.Kind, opened: now, sure: !c.relays.early}
 			c.o.log.Debug("relayed", "peer", p.node, "via", e.At.Node, "kind", e.Kind)
 			via.state.relayFails = 0
 			if !c.relays.early {
 				c.takeUnproved(p, path)
 			}
 			p.state.paths.AddAttested(now, path)
+			if e.Kind != relay.Call {
+				c.preferCalls(now, p)
+			}
+			c.redouble(now, p)
 			return
 		}
 		c.o.forward.Close(end)
@@ -326,6 +334,9 @@ func (c *core) invited(now time.Time, e relay.Invited) {
 		return
 	}
 	c.relays.opening[e.Request] = p
+	if p.state.media && now.Sub(p.state.mediaAt) > provingTime {
+		p.state.deafAt = now // it asks for another relay in mid-call
+	}
 	if err := c.relays.client.Accept(now, e.Request); err != nil {
 		delete(c.relays.opening, e.Request)
 	}
@@ -372,33 +383,6 @@ func (c *core) unrelay(now time.Time, p *Peer, all bool) {
 			delete(c.relays.opening, id)
 		}
 	}
-}
-
-// via names the relay of a path; the zero ID for others.
-func (c *core) via(p *Peer, path sock.Path) identity.NodeID {
-	if path.Local != c.relays.local {
-		return identity.NodeID{}
-	}
-	for at, f := range c.relays.flows {
-		if f.p == p && f.path == path {
-			return at.Node
-		}
-	}
-	return identity.NodeID{}
-}
-
-// vias names all relays that carry packets to p now.
-func (c *core) vias(p *Peer) (list []identity.NodeID) {
-	primary, also, ok := p.sock.Route()
-	if !ok {
-		return nil
-	}
-	for _, path := range append([]sock.Path{primary}, also...) {
-		if v := c.via(p, path); v != (identity.NodeID{}) {
-			list = append(list, v)
-		}
-	}
-	return list
 }
 
 // vicinity lists neighbours that could relay between this node and a peer.
@@ -464,22 +448,6 @@ func (c *core) warm(now time.Time, p *Peer) {
 		c.relays.opening[id] = p
 		c.peers[node].state.relayFails++ // until it has opened
 	}
-}
-
-// double adds the path through a second relay while a call is relayed: losing
-// one of the two is not heard then.
-func (c *core) double(p *Peer, primary sock.Path, also []sock.Path) []sock.Path {
-	s := &p.state
-	if !s.media || c.kindOf(primary) != nat.Relay || len(also) > 0 {
-		return also
-	}
-	first := c.via(p, primary)
-	for _, q := range s.paths.Snapshot() {
-		if q.State == nat.Valid && q.Path != primary && q.Kind == nat.Relay && c.via(p, q.Path) != first {
-			return append(also, q.Path)
-		}
-	}
-	return also
 }
 
 // carrierOf says who relays a peer's packets now, if anybody does.

@@ -25,6 +25,8 @@ const (
 	suspectEvery = 500 * time.Millisecond
 	suspectLeast = 250 * time.Millisecond
 	movedEvery   = 2 * time.Second
+	// witnesses are how many links are looked at, at least.
+	witnesses = 2
 	// againSoon after a direct path was lost a new one is looked for: by then
 	// neighbours have said where they see us now.
 	againSoon = 500 * time.Millisecond
@@ -44,10 +46,22 @@ func (c *core) suspect(now time.Time, p *Peer, pause time.Duration) {
 		return
 	}
 	s.suspected = now
+	var looked []*Peer
 	for _, at := range c.flowsTo(p, func(relay.Kind) bool { return true }) {
-		if via := c.peers[at.Node]; via != nil && via.state.paths != nil {
-			via.state.paths.NetworkChanged(now)
+		if via := c.peers[at.Node]; via != nil && via.state.paths != nil && !slices.Contains(looked, via) {
+			looked = append(looked, via)
 		}
+	}
+	for _, n := range c.mesh.m.Neighbours() { // a call without relays
+		if len(looked) >= witnesses {
+			break
+		}
+		if q := c.peers[n.ID]; q != nil && q != p && q.state.relay && !slices.Contains(looked, q) {
+			looked = append(looked, q)
+		}
+	}
+	for _, q := range looked {
+		q.state.paths.NetworkChanged(now)
 	}
 }
 
@@ -86,21 +100,6 @@ func (c *core) lostDirect(now time.Time, p *Peer, from, to sock.Path) {
 	}
 }
 
-// redouble looks whether the second relay of a call is still the right one.
-func (c *core) redouble(p *Peer) {
-	if c.kindOf(p.state.active) != nat.Relay {
-		return
-	}
-	primary, also, ok := p.state.paths.Active()
-	if !ok {
-		return
-	}
-	want := c.double(p, primary, also)
-	if _, used, _ := p.sock.Route(); !slices.Equal(used, want) {
-		c.route(p, false)
-	}
-}
-
 // callRelayNodes names the relays that a call with p has, and how many of them
 // answer or may still. Those that don't are given back once there are others.
 func (c *core) callRelayNodes(now time.Time, p *Peer) (nodes []identity.NodeID, alive int) {
@@ -109,9 +108,12 @@ func (c *core) callRelayNodes(now time.Time, p *Peer) (nodes []identity.NodeID, 
 		state[q.Path] = q
 	}
 	var dead []relay.Hop
+	deaf := c.deaf(now, p)
 	for _, at := range c.flowsTo(p, func(k relay.Kind) bool { return k == relay.Call }) {
-		q, ok := state[c.relays.flows[at].path]
-		if ok && (q.State == nat.Valid || q.Answered.IsZero() && q.Age < provingTime) {
+		f := c.relays.flows[at]
+		q, ok := state[f.path]
+		old := deaf && f.opened.Before(p.state.rescue.since)
+		if ok && (q.State == nat.Valid && !old || q.Answered.IsZero() && q.Age < provingTime) {
 			alive++
 		} else {
 			dead = append(dead, at)

@@ -84,7 +84,12 @@ func (c *call) deadline() time.Time {
 }
 
 // silent is when an answered call has heard nothing for too long.
-func (c *call) silent() time.Time { return c.lastMedia.Add(mediaTimeout) }
+func (c *call) silent() time.Time {
+	if c.heard {
+		return c.lastMedia.Add(sleepTimeout)
+	}
+	return c.lastMedia.Add(mediaTimeout)
+}
 
 func (c *call) stage() Stage {
 	switch {

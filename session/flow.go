@@ -35,6 +35,7 @@ type flow struct {
 	recvMu   sync.Mutex // guards what follows
 	in       *Inbound
 	feedback Feedback // on its way to out
+	seen     copies
 
 	qualityMu sync.Mutex // guards what follows
 	quality   media.Quality
@@ -157,9 +158,13 @@ func (f *flow) receive(pkt []byte) bool {
 		f.sendMu.Unlock()
 	}
 	urgent := h != nil && f.in.Urgent(now)
+	again := err != nil && f.seen.again(pkt)
+	if err == nil {
+		f.seen.note(pkt)
+	}
 	f.recvMu.Unlock()
 	if err != nil {
-		return false
+		return again
 	}
 	if urgent {
 		select {

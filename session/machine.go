@@ -92,7 +92,8 @@ func (m *Machine) Know(p Peer, cert identity.Certificate) {
 }
 
 // Forget tells that p's last link is gone. What rings ends at once (offline);
-// an answered call goes on for as long as its media is heard, at least 30 s.
+// an answered call goes on for as long as its media is heard, at least 30 s, or
+// 90 s once some was heard.
 // When a link is replaced by another, Forget and Know again: it lets a peer
 // redial that has given the old call up.
 func (m *Machine) Forget(now time.Time, p Peer) {

@@ -109,16 +109,16 @@ func TestEndings(t *testing.T) {
 			carry(start, x.a, x.b)
 			x.a.advance(after(30 * time.Second))
 		}, []string{"answered", "ended failed answer us 30s"}, []string{"answered", "ended failed answer peer 0s"}},
-		{"media keeps a call alive; 30 s without fail it", func(x bed) {
+		{"media keeps a call alive; 90 s without fail it", func(x bed) {
 			x.b.do(x.b.m.Answer(start, x.id))
 			carry(start, x.a, x.b)
 			for i := 1; i <= 50; i++ {
 				x.a.m.MediaHeard(after(time.Duration(i)*time.Second), x.id)
 				x.a.advance(after(time.Duration(i) * time.Second))
 			}
-			x.a.advance(after(80*time.Second - 1))
-			x.a.advance(after(80 * time.Second))
-		}, []string{"answered", "ended failed talk us 1m20s"}, []string{"answered", "ended failed answer peer 0s"}},
+			x.a.advance(after(140*time.Second - 1))
+			x.a.advance(after(140 * time.Second))
+		}, []string{"answered", "ended failed talk us 2m20s"}, []string{"answered", "ended failed answer peer 0s"}},
 		{"the link is lost while it rings", func(x bed) {
 			x.a.m.Forget(start, x.b.peer())
 			x.b.m.Forget(start, x.a.peer())

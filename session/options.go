@@ -66,9 +66,11 @@ const (
 	// ringEvery keeps the small flow alive that a ring leaves at the nodes it
 	// passed, which forget it after 10 s.
 	ringEvery = 5 * time.Second
-	// mediaTimeout is how long a call may hear nothing: longer than every
-	// path switch, shorter than patience.
+	// mediaTimeout is how long a call's first media may take: longer than every
+	// path switch, shorter than patience. In mid-call the other side's lid may
+	// have been shut for a minute; sleepTimeout leaves it the time to be back.
 	mediaTimeout = 30 * time.Second
+	sleepTimeout = 90 * time.Second
 )
 
 func (o Options) withDefaults() Options {

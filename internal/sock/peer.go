@@ -17,9 +17,9 @@ const (
 	// the eight addresses one CANDIDATES frame can name.
 	MaxBound = 16
 
-	// MaxAlso bounds the duplicates of each packet: one for the path in doubt
-	// and one for the next best; more only costs the household.
-	MaxAlso = 2
+	// MaxAlso bounds the duplicates of each packet: one for the path in doubt, and
+	// two while nothing is heard any more; more only costs the household.
+	MaxAlso = 3
 
 	// MaxAliases bounds a peer's virtual addresses. Each is a link of its own
 	// while the older ones drain for seconds.

@@ -75,7 +75,7 @@ func TestMaxPeers(t *testing.T) {
 // Send goes to the primary path and the duplicates, and fails only when all do.
 func TestSend(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		addrs := []string{"192.0.2.1:9", "192.0.2.2:9", "192.0.2.3:9", "192.0.2.4:9"}
+		addrs := []string{"192.0.2.1:9", "192.0.2.2:9", "192.0.2.3:9", "192.0.2.4:9", "192.0.2.5:9"}
 		s, conn, peers, _ := world(addrs...)
 		defer s.Close()
 		p := s.NewPeer()
@@ -97,14 +97,14 @@ func TestSend(t *testing.T) {
 			want    []int
 			err     error
 		}{
-			{to(addrs[0]), nil, []int{1, 0, 0, 0}, nil},
-			{to(addrs[1]), []Path{to(addrs[0])}, []int{1, 1, 0, 0}, nil},
-			{to(addrs[0]), []Path{to(addrs[0]), to(addrs[2]), to(addrs[2])}, []int{1, 0, 1, 0}, nil},
-			{to(addrs[0]), []Path{to(addrs[1]), to(addrs[2]), to(addrs[3])}, []int{1, 1, 1, 0}, nil},
-			{to("[::ffff:192.0.2.1]:9"), []Path{to(addrs[0])}, []int{1, 0, 0, 0}, nil},
-			{Path{7, addrPort(peers[0].addr)}, []Path{to(addrs[1])}, []int{0, 1, 0, 0}, nil},
-			{Path{7, addrPort(peers[0].addr)}, nil, []int{0, 0, 0, 0}, ErrLocal},
-			{Path{-1, addrPort(peers[0].addr)}, nil, []int{0, 0, 0, 0}, ErrLocal},
+			{to(addrs[0]), nil, []int{1, 0, 0, 0, 0}, nil},
+			{to(addrs[1]), []Path{to(addrs[0])}, []int{1, 1, 0, 0, 0}, nil},
+			{to(addrs[0]), []Path{to(addrs[0]), to(addrs[2]), to(addrs[2])}, []int{1, 0, 1, 0, 0}, nil},
+			{to(addrs[0]), []Path{to(addrs[1]), to(addrs[2]), to(addrs[3]), to(addrs[4])}, []int{1, 1, 1, 1, 0}, nil},
+			{to("[::ffff:192.0.2.1]:9"), []Path{to(addrs[0])}, []int{1, 0, 0, 0, 0}, nil},
+			{Path{7, addrPort(peers[0].addr)}, []Path{to(addrs[1])}, []int{0, 1, 0, 0, 0}, nil},
+			{Path{7, addrPort(peers[0].addr)}, nil, []int{0, 0, 0, 0, 0}, ErrLocal},
+			{Path{-1, addrPort(peers[0].addr)}, nil, []int{0, 0, 0, 0, 0}, ErrLocal},
 		} {
 			p.Use(c.primary, c.also...)
 			err := p.Send([]byte{128})
