@@ -354,6 +354,33 @@ func TestAsleepForAMinute(t *testing.T) {
 	}
 }
 
+// The link under a call between people who met over the route may break, and come back:
+// either can still hang up.
+func TestMetLinkBreaks(t *testing.T) {
+	for _, kind := range []string{"eim-apdf", "edm"} {
+		t.Run(kind, func(t *testing.T) {
+			simSeed(t, 1, func(t *testing.T, s *sim) {
+				tr := s.hold(kind, kind, 5, RelayLimits{})
+				for range 2 {
+					peers, err := tr.nodes[0].ov.Peers(t.Context())
+					if err != nil {
+						t.Fatal(err)
+					}
+					for _, p := range peers {
+						if p.Node() == tr.nodes[1].NodeID() {
+							p.Link().Abort()
+						}
+					}
+					if e := tr.watch(10*time.Second, func() {}); e.lost > 0 {
+						t.Errorf("%d frames lost", e.lost)
+					}
+				}
+				tr.end()
+			})
+		})
+	}
+}
+
 // A relay that loses, delays, doubles and reorders is left or made up for by
 // the other one.
 func TestBadRelay(t *testing.T) {
