@@ -162,10 +162,13 @@ func (h *Hub) gone(now time.Time, p *overlay.Peer, bye bool) {
 	if r == nil {
 		return
 	}
-	delete(h.peers, p.Node())
 	if r.asking != nil {
 		h.settle(r, identity.Certificate{}, overlay.ErrDown)
 	}
+	if r.proved && !bye && h.outlives(now, r) {
+		return
+	}
+	delete(h.peers, p.Node())
 	if !r.proved {
 		return
 	}
@@ -180,6 +183,22 @@ func (h *Hub) gone(now time.Time, p *overlay.Peer, bye bool) {
 		delete(h.asked, p.Node())
 		h.leavePlace(r.peer.Identity, p)
 	}
+}
+
+// outlives keeps somebody whose link ended in mid-call as one who was met: what is
+// known of the node's key holds without a link, and with the next one nobody might
+// prove anything again. So either side can still hang up, and have the call relayed.
+func (h *Hub) outlives(now time.Time, r *remote) bool {
+	h.m.Forget(now, r.peer) // what only rings ends
+	if !h.busyWith(r.ov) || len(h.lobby) >= maxMet {
+		return false
+	}
+	h.m.Know(r.peer, r.cert)
+	r.until = now.Add(metLife)
+	if !slices.Contains(h.lobby, r) {
+		h.lobby = append(h.lobby, r)
+	}
+	return true
 }
 
 // back is called when a node is linked anew, or once more: the other side may
