@@ -17,11 +17,11 @@ import (
 //	TAKEN   0x22 || outcome(1): of directory.Outcome                       2
 //	ASK     0x23 || place(32) || n(2), ≤ 400 || n × name(8)                ≤ 3,235
 //	PIECES  0x24 || part(1) || parts(1) || left(2) || piece, or nothing    ≤ 3,401
-//	DROP    0x25 || receipt, answered by TAKEN                             ≤ 1,123
+//	DROP    0x25 || flags(1): bit 0 = replica || receipt                   ≤ 1,124
 //	HAVE    0x26 || place(32) || n(2), ≤ 400 || n × name(8)                ≤ 3,235
 //	WANT    0x27 || n(2), ≤ 400 || n × name(8) || 0–2 receipts (vec16)     see below
 //
-// The names in an ASK are those of pieces that the asker has. left is how many
+// PUT and DROP are answered by TAKEN. The names in an ASK are those of pieces that the asker has. left is how many
 // pieces there are behind the parts of this answer. Where receipts and names do
 // not fit one WANT, names are left out: another round comes.
 const (
@@ -71,7 +71,10 @@ type (
 		left        int
 		piece       []byte
 	}
-	dropMessage struct{ receipt []byte }
+	dropMessage struct {
+		replica bool
+		receipt []byte
+	}
 	haveMessage struct {
 		place [32]byte
 		names []name
@@ -97,7 +100,9 @@ func (m piecesMessage) append(b []byte) []byte {
 	return append(binary.BigEndian.AppendUint16(b, uint16(m.left)), m.piece...)
 }
 
-func (m dropMessage) append(b []byte) []byte { return append(append(b, typeDrop), m.receipt...) }
+func (m dropMessage) append(b []byte) []byte {
+	return append(append(b, typeDrop, flagReplica*btoi(m.replica)), m.receipt...)
+}
 
 func (m haveMessage) append(b []byte) []byte {
 	return appendNames(append(append(b, typeHave), m.place[:]...), m.names)
@@ -174,7 +179,8 @@ func parse(b []byte) (m any, err error) {
 		a.piece = r.Rest()
 		ok, m = a.part < a.parts && a.parts <= maxParts, a
 	case typeDrop:
-		m = dropMessage{r.Rest()}
+		flags := r.U8()
+		ok, m = flags&^flagReplica == 0, dropMessage{flags&flagReplica != 0, r.Rest()}
 	case typeHave:
 		var a haveMessage
 		r.Fixed(a.place[:])

@@ -28,7 +28,7 @@ func samples(t testing.TB) []message {
 		takenMessage{directory.Full},
 		askMessage{place: q.Place(), names: many}, askMessage{place: q.Place()},
 		piecesMessage{part: 3, parts: 5, left: 700, piece: p}, piecesMessage{parts: 1, piece: []byte{}},
-		dropMessage{r},
+		dropMessage{receipt: r}, dropMessage{replica: true, receipt: r},
 		haveMessage{place: q.Place(), names: many[:3]},
 		wantMessage{names: many[:2], receipts: [][]byte{r, r}}, wantMessage{},
 	}
@@ -57,7 +57,7 @@ func TestMessages(t *testing.T) {
 		t.Errorf("%d bytes, %v", len(b), err)
 	}
 	for what, b := range map[string][]byte{
-		"nothing": nil, "type": {0x28}, "flags": {typePut, 2}, "outcome": {typeTaken, 0}, "outcome 8": {typeTaken, 8},
+		"nothing": nil, "type": {0x28}, "flags": {typePut, 2}, "flags of a receipt": {typeDrop, 2}, "outcome": {typeTaken, 0}, "outcome 8": {typeTaken, 8},
 		"part behind the end": {typePieces, 1, 1, 0, 0}, "no parts": {typePieces, 0, 0, 0, 0}, "parts": {typePieces, 0, maxParts + 1, 0, 0},
 		"names": append(append([]byte{typeAsk}, make([]byte, 32)...), 0, 1), "long": make([]byte, MaxBody+1),
 		"three receipts": {typeWant, 0, 0, 0, 0, 0, 0, 0, 0},

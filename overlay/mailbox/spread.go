@@ -173,7 +173,9 @@ func (s *Store) Advance(now time.Time) {
 		sp := &q.spread
 		if !sp.at.After(now) {
 			if sp.fresh || s.among(q.place, s.neighbours, far) {
-				s.offer(now, q, s.holders(q.place, s.neighbours))
+				others := s.holders(q.place, s.neighbours)
+				s.handReceipts(q, others)
+				s.offer(now, q, others)
 			}
 			sp.new, sp.newAt = nil, time.Time{}
 			sp.fresh, sp.spared = false, false
@@ -232,6 +234,24 @@ func (s *Store) offer(now time.Time, q *queue, to []identity.NodeID) {
 			s.ref++
 			s.pending[s.ref] = &offered{q.place, id, now.Add(pendingLife)}
 			s.events = append(s.events, Ask{Ref: s.ref, To: id, Exact: true, Fetch: true, Copies: 1, Body: body})
+		}
+	}
+}
+
+// handReceipts hands on what was dropped here at first hand. A HAVE would not
+// do: it names nothing of what is gone.
+func (s *Store) handReceipts(q *queue, to []identity.NodeID) {
+	for i := range q.receipts {
+		h := &q.receipts[i]
+		if !h.fresh {
+			continue
+		}
+		h.fresh = false
+		body := dropMessage{true, h.raw}.append(nil)
+		for _, id := range to {
+			if id != s.self {
+				s.events = append(s.events, Ask{To: id, Exact: true, Copies: 1, Body: body})
+			}
 		}
 	}
 }

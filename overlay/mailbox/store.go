@@ -63,6 +63,7 @@ type heldReceipt struct {
 	receipt
 	expires time.Time
 	from    netip.Prefix
+	fresh   bool // to be handed to the other holders
 }
 
 // NewStore returns an empty store of the node self, with the bodies of pieces on
@@ -88,7 +89,7 @@ func (s *Store) Receive(now time.Time, body []byte, from netip.Prefix) ([][]byte
 	case putMessage:
 		return [][]byte{takenMessage{s.put(now, m.piece, from, m.replica)}.append(nil)}, nil
 	case dropMessage:
-		return [][]byte{takenMessage{s.drop(now, m.receipt, from, false)}.append(nil)}, nil
+		return [][]byte{takenMessage{s.drop(now, m.receipt, from, m.replica)}.append(nil)}, nil
 	case askMessage:
 		return s.answer(now, m), nil
 	case haveMessage:
@@ -151,8 +152,11 @@ func (s *Store) drop(now time.Time, b []byte, from netip.Prefix, replica bool) (
 	}
 	place := placeOf(x.key)
 	q := s.find(place)
-	if q != nil && slices.ContainsFunc(q.receipts, func(h heldReceipt) bool { return bytes.Equal(h.raw, b) }) {
-		return directory.Same
+	if q != nil {
+		if i := slices.IndexFunc(q.receipts, func(h heldReceipt) bool { return bytes.Equal(h.raw, b) }); i >= 0 {
+			q.receipts[i].fresh = q.receipts[i].fresh && !replica // another one hands it on
+			return directory.Same
+		}
 	}
 	from = s.quota.name(from)
 	if !s.quota.spend(now, from) {
@@ -170,7 +174,7 @@ func (s *Store) drop(now time.Time, b []byte, from netip.Prefix, replica bool) (
 	if len(q.receipts) == maxReceipts {
 		s.forgetReceipt(q, 0)
 	}
-	h := heldReceipt{receipt: x, expires: now.Add(Life + skewHours*time.Hour), from: from}
+	h := heldReceipt{receipt: x, expires: now.Add(Life + skewHours*time.Hour), from: from, fresh: !replica}
 	h.raw = bytes.Clone(b)
 	q.receipts = append(q.receipts, h)
 	q.bytes += len(b)

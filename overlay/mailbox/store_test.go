@@ -176,7 +176,7 @@ func TestReceipts(t *testing.T) {
 	}
 	drop := func(b []byte) Outcome {
 		t.Helper()
-		out, err := s.Receive(now, dropMessage{b}.append(nil), netip.Prefix{})
+		out, err := s.Receive(now, dropMessage{receipt: b}.append(nil), netip.Prefix{})
 		if err != nil {
 			t.Fatal(err)
 		}

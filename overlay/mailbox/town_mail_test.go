@@ -230,3 +230,21 @@ func TestWriterErrors(t *testing.T) {
 	w = newTown(t, 9, 3)
 	w.dropAll(q) // nothing to drop is done at once
 }
+
+// A receipt is at all holders within seconds, whichever of them the reader met.
+func TestDropSpreads(t *testing.T) {
+	for seed := range uint64(20) {
+		w := newTown(t, seed, 40)
+		q, blob := queueOf(1, now), blobOf(Large, 1)
+		if err := w.write(q, blob); err != nil {
+			t.Fatal(err)
+		}
+		w.run(time.Minute, nil)
+		before := w.held(q, blob)
+		w.dropAll(q, IDOf(blob))
+		w.run(10*time.Second, nil)
+		if n := w.held(q, blob); before < 8 || n > 0 {
+			t.Errorf("seed %d: %d holders, %d after it was dropped", seed, before, n)
+		}
+	}
+}

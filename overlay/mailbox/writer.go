@@ -92,7 +92,7 @@ func NewWriter(now time.Time, q Queue, blob []byte) (*Writer, error) {
 func NewDropper(now time.Time, q Queue, blobs []ID) *Writer {
 	w := &Writer{place: q.Place()}
 	for _, r := range makeReceipts(q, blobs) {
-		w.items = append(w.items, &sending{body: dropMessage{r}.append(nil), due: now})
+		w.items = append(w.items, &sending{body: dropMessage{receipt: r}.append(nil), due: now})
 	}
 	w.Advance(now)
 	w.judge()
