@@ -62,6 +62,8 @@ type Call struct {
 	recorded sync.Once // in the history
 
 	records records
+
+	answeredAt time.Time // the pump's, for the tally
 }
 
 // Path says how the other side of a call is reached.

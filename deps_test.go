@@ -24,6 +24,7 @@ var layers = house.Layers{
 		"internal/simnet": {"internal/wire"},
 		"internal/natlab": {"internal/wire", "internal/simnet"}, // one NAT model for both laboratories
 		"internal/store":  {},
+		"metric":          {},
 
 		"identity":          {"internal/wire"},
 		"media":             {"internal/wire"},
@@ -50,7 +51,7 @@ var layers = house.Layers{
 
 		// An embedder pays for what it uses: never media/webrtc or media/libopus.
 		".": {
-			"identity", "nat", "nat/portmap", "overlay", "overlay/lan", "overlay/relay", "session", "media", "media/ogg", "media/opus",
+			"identity", "nat", "nat/portmap", "overlay", "overlay/lan", "overlay/relay", "session", "media", "media/ogg", "media/opus", "metric",
 			"internal/wire", "internal/sock", "internal/drive", "internal/store",
 		},
 

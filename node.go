@@ -40,8 +40,10 @@ type Node struct {
 	recalls bool          // nodes of earlier starts are remembered; set by newNode
 	moved   chan struct{} // capacity 1, dropped when full: the network is another one
 
-	events feed[Event]
-	calls  feed[*Call]
+	events  feed[Event]
+	calls   feed[*Call]
+	tally   *tally
+	started time.Time
 
 	ctx    context.Context // ends when Close begins
 	cancel context.CancelFunc
@@ -110,6 +112,7 @@ func newNode(cfg Config, conns []net.PacketConn, open opener) (*Node, error) {
 		first:   make(chan struct{}),
 		tried:   make(chan struct{}),
 		moved:   make(chan struct{}, 1),
+		tally:   newTally(), started: time.Now(),
 	}
 	if n.log == nil {
 		n.log = slog.New(slog.DiscardHandler)
@@ -325,7 +328,7 @@ func (n *Node) pump() {
 		case session.LinkDown:
 			n.linked(-1)
 		case session.NATFound:
-			n.events.publish(natOf(e.NATChanged))
+			n.tell(natOf(e.NATChanged))
 		case session.CallIncoming:
 			c := n.handle(e.Call)
 			n.remember(overlay.Target{ID: e.Call.Peer(), Secret: e.Reach}) // so that it can be called back
@@ -334,37 +337,37 @@ func (n *Node) pump() {
 			n.calls.publish(c)
 			n.mu.Unlock()
 		case session.CallSearch:
-			n.events.publish(CallSearch{e.Peer, string(e.State)})
+			n.tell(CallSearch{e.Peer, string(e.State)})
 		case session.CallRinging:
-			n.events.publish(CallRinging{n.handle(e.Call), e.RTT})
+			n.tell(CallRinging{n.handle(e.Call), e.RTT})
 		case session.CallAnswered:
 			c := n.handle(e.Call)
 			n.quiet(c)
-			n.events.publish(CallAnswered{c})
+			n.tell(CallAnswered{c})
 		case session.CallMedia:
-			n.events.publish(CallMedia{n.handle(e.Call)})
+			n.tell(CallMedia{n.handle(e.Call)})
 		case session.CallPath:
 			c, path := n.handle(e.Call), pathOf(e.Path)
 			if path.Kind != "" {
 				c.kind.Store(&path.Kind)
 			}
-			n.events.publish(CallPath{c, path})
+			n.tell(CallPath{c, path})
 		case session.CallHeld:
 			if c := n.handle(e.Call); e.On {
-				n.events.publish(CallHeld{c, e.ByUs})
+				n.tell(CallHeld{c, e.ByUs})
 			} else {
-				n.events.publish(CallResumed{c, e.ByUs})
+				n.tell(CallResumed{c, e.ByUs})
 			}
 		case session.CallWords:
-			n.events.publish(CallWords{n.handle(e.Call)})
+			n.tell(CallWords{n.handle(e.Call)})
 		case session.CallKey:
-			n.events.publish(CallDTMF{n.handle(e.Call), e.Digit})
+			n.tell(CallDTMF{n.handle(e.Call), e.Digit})
 		case session.CallRecording:
 			c := n.handle(e.Call)
 			c.records.told(e.On, e.ByUs)
-			n.events.publish(CallRecording{c, e.On, e.ByUs})
+			n.tell(CallRecording{c, e.On, e.ByUs})
 		case session.CallQuality:
-			n.events.publish(CallQuality{n.handle(e.Call), e.Began, e.Ended})
+			n.tell(CallQuality{n.handle(e.Call), e.Began, e.Ended})
 		case session.CallEnded:
 			c := n.handle(e.Call)
 			n.quiet(c)
@@ -372,7 +375,7 @@ func (n *Node) pump() {
 			delete(n.handles, e.Call)
 			n.mu.Unlock()
 			n.recordCall(c)
-			n.events.publish(CallEnded{c})
+			n.tell(CallEnded{c})
 			if c.missed() {
 				missed = c // CallMissed follows
 			}
@@ -383,10 +386,16 @@ func (n *Node) pump() {
 			}
 			missed = nil
 			if !n.book.blocked(m.Peer) {
-				n.events.publish(m)
+				n.tell(m)
 			}
 		}
 	}
+}
+
+// tell counts an event and hands it to the app.
+func (n *Node) tell(e Event) {
+	n.tally.note(e, time.Now())
+	n.events.publish(e)
 }
 
 // quiet takes a call off the list of those that ring.

@@ -78,10 +78,13 @@ func heap() uint64 {
 	return s[0].Value.Uint64()
 }
 
+// natClasses are the keys of LinksByNAT, in order.
+var natClasses = [...]string{"open", "easy", "hard", "blocked", "unknown"}
+
 // byNAT lists how many links lead to which kind of NAT.
 func byNAT(m map[string]int) string {
 	var list []string
-	for _, class := range []string{"open", "easy", "hard", "blocked", "unknown"} {
+	for _, class := range natClasses {
 		if m[class] > 0 {
 			list = append(list, fmt.Sprintf("%d %s", m[class], class))
 		}
