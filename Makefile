@@ -3,11 +3,11 @@
 # `make test` is the check for every change, `make test-long` the one by hand
 # before a piece of work is called done. The work is in scripts/.
 
-.PHONY: help test test-long bench bench-voice bench-overlay demo fuzz lint licences clean
+.PHONY: help test test-long bench bench-voice bench-overlay demo fuzz lint licences api sbom vuln reproducible clean
 .DEFAULT_GOAL := help
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' Makefile
 
 test: ## everything a change must pass, within 10 minutes on two cores
 	@sh scripts/test.sh
@@ -35,6 +35,18 @@ lint: ## formatting, vet for Linux and Windows, shell scripts
 
 licences: ## write THIRD_PARTY_LICENSES.md anew
 	@go run ./internal/tools/licences
+
+api: ## write api.txt anew: what programs may rely on
+	@go run ./internal/tools/api
+
+sbom: ## the modules in a build, as CycloneDX and SPDX, into bin/
+	@go run ./internal/tools/sbom -out bin $(SBOM)
+
+vuln: ## govulncheck, where its database can be reached
+	@sh scripts/vuln.sh
+
+reproducible: ## build twice in different places and compare
+	@sh scripts/reproducible.sh
 
 clean: ## remove what the other targets left behind
 	rm -rf demo-out bin

@@ -10,6 +10,8 @@ sh scripts/install-deps.sh
 sh scripts/lint.sh
 step "go build without cgo"
 CGO_ENABLED=0 go build ./...
+step "the API that is promised"
+go run ./internal/tools/api -check
 step "licences of third parties"
 go run ./internal/tools/licences -check
 detect 2>/dev/null # lint has said what is missing
