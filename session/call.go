@@ -341,6 +341,7 @@ func (c *Call) finish(e Ended) {
 // drain carries out what the machine wants done; the loop calls it after every
 // input.
 func (h *Hub) drain(now time.Time) {
+	h.drainKin(now)
 	for {
 		e, ok := h.m.NextEvent()
 		if !ok {
@@ -351,8 +352,10 @@ func (h *Hub) drain(now time.Time) {
 	for {
 		o, ok := h.m.Poll()
 		if !ok {
-			h.sweep(now)
-			return
+			if o, ok = h.kin.Poll(); !ok {
+				h.sweep(now)
+				return
+			}
 		}
 		if r := h.peers[o.To.Node]; r != nil {
 			body := o.Body

@@ -35,19 +35,25 @@ func (h *Hub) Drop(ctx context.Context, id identity.ID) error {
 	}
 	return h.closedOr(h.loop.Do(ctx, func(now time.Time) {
 		delete(h.places, id)
-		for node, r := range h.peers {
-			if !r.proved || r.peer.Identity != id {
-				continue
-			}
-			delete(h.peers, node)
-			delete(h.asked, node)
-			h.lobby = slices.DeleteFunc(h.lobby, func(l *remote) bool { return l == r })
-			if r.asking != nil {
-				h.settle(r, identity.Certificate{}, ErrDenied)
-			}
-			r.proved = false
-			r.release()
-			h.m.Leave(now, r.peer)
-		}
+		h.expel(now, func(p Peer) bool { return p.Identity == id })
 	}))
+}
+
+// expel ends what was proved by some peers.
+func (h *Hub) expel(now time.Time, who func(Peer) bool) {
+	for node, r := range h.peers {
+		if !r.proved || !who(r.peer) {
+			continue
+		}
+		delete(h.peers, node)
+		delete(h.asked, node)
+		h.lobby = slices.DeleteFunc(h.lobby, func(l *remote) bool { return l == r })
+		if r.asking != nil {
+			h.settle(r, identity.Certificate{}, ErrDenied)
+		}
+		r.proved = false
+		r.release()
+		h.m.Leave(now, r.peer)
+		h.unkin(r.peer)
+	}
 }

@@ -29,6 +29,11 @@ type Config struct {
 	// rings at all. Nobody hears of the call before; Close does not wait for
 	// it. nil = every proved peer's call rings.
 	Allow func(from identity.ID, name string) error
+	// Kin holds what is known of the person's other devices; nil = nothing. The
+	// hub owns it from Start on.
+	Kin *Kin
+	// Revoked are devices of others that don't count any more.
+	Revoked []Revoked
 	// Blocked tells whether somebody is shut out: what comes from there is
 	// dropped without an answer. It is asked on the hub's loop and must not
 	// block. nil = nobody.
@@ -44,6 +49,8 @@ type Hub struct {
 	ov        *overlay.Overlay
 	loop      *drive.Loop
 	m         *Machine // owned by loop, as is everything up to events
+	kin       *Kin
+	revoked   revocations
 	rng       *mrand.Rand
 	peers     map[identity.NodeID]*remote
 	calls     map[CallID]*Call
@@ -77,6 +84,7 @@ func NewHub(cfg Config) *Hub {
 		screening: make(map[Peer]bool),
 		places:    make(map[identity.ID][]place),
 		events:    make(chan HubEvent, eventRoom),
+		revoked:   newRevocations(cfg.Revoked),
 	}
 	if h.log == nil {
 		h.log = slog.New(slog.DiscardHandler)
@@ -92,7 +100,10 @@ func NewHub(cfg Config) *Hub {
 func (h *Hub) Start(ov *overlay.Overlay) {
 	h.ov = ov
 	h.m = NewMachine(h.cfg.Self, ov.Node(), h.cfg.Name, h.rng, h.cfg.Calls)
-	h.loop = drive.New(h.m, h.drain)
+	if h.kin = h.cfg.Kin; h.kin == nil {
+		h.kin = NewKin(time.Now(), h.cfg.Self, KinState{})
+	}
+	h.loop = drive.New(rules{h.m, h.kin}, h.drain)
 	h.wg.Go(h.listen)
 }
 

@@ -641,6 +641,24 @@ func (k *Kin) Revoke(now time.Time, id identity.DeviceID) error {
 	return nil
 }
 
+// LearnRevoked takes revocations of the person's own that were found somewhere:
+// this device may be among them.
+func (k *Kin) LearnRevoked(now time.Time, v identity.Revocations) {
+	if v.ID != k.self.ID() || !slices.ContainsFunc(v.Devices, func(d identity.DeviceID) bool { return !k.gone(d) }) {
+		return
+	}
+	if !k.self.Holder() || slices.Contains(v.Devices, k.me()) {
+		k.revoke = v
+		k.emit(KinChanged{k.list, k.revoke})
+		return
+	}
+	list := slices.Clone(k.list.Devices)
+	for i := range list {
+		list[i].Revoked = list[i].Revoked || slices.Contains(v.Devices, list[i].Device)
+	}
+	k.change(now, list)
+}
+
 // Advance does what is due at now.
 func (k *Kin) Advance(now time.Time) {
 	if now.Before(k.next) {

@@ -58,6 +58,10 @@ func (h *Hub) rung(now time.Time, p *overlay.Peer, body []byte) {
 		drop(errBlocked)
 		return
 	}
+	if h.isRevoked(cert) {
+		drop(errRevoked)
+		return
+	}
 	r, err := h.met(now, p, cert)
 	if err != nil {
 		drop(err)
@@ -173,6 +177,9 @@ func (h *Hub) visit(ctx context.Context, at place, secret identity.Secret) (Peer
 	defer release() // from here on what is known of it holds it
 	var peer Peer
 	e := h.loop.Do(ctx, func(now time.Time) {
+		if err = errRevoked; h.isRevoked(at.cert) {
+			return
+		}
 		var r *remote
 		if r, err = h.met(now, p, at.cert); err == nil {
 			r.secret = secret

@@ -69,6 +69,10 @@ func (h *Hub) receive(now time.Time, e overlay.Message) {
 		h.badMsgs.Add(1)
 		return
 	}
+	if isDevice(e.Body) {
+		h.deviceMessage(now, r, e.Body)
+		return
+	}
 	if h.cfg.Allow != nil && IsInvite(e.Body) {
 		h.screen(now, r.peer, e.Body)
 		return
@@ -88,7 +92,9 @@ func (h *Hub) proof(now time.Time, r *remote, l *overlay.Link, body []byte) {
 	if a := r.asking; a != nil && a.link == l {
 		cert, _, err := OpenProof(now, body, h.binding(l, r.ov), Answerer, a.callee, []identity.Secret{a.secret})
 		if err == nil || errors.Is(err, ErrDenied) {
-			h.settle(r, cert, err)
+			if h.settle(r, cert, err); r.proved {
+				h.linked(now, r)
+			}
 			return
 		}
 		// It may be a question that crossed ours.
@@ -108,6 +114,12 @@ func (h *Hub) proof(now time.Time, r *remote, l *overlay.Link, body []byte) {
 		h.log.Debug("proof of somebody blocked dropped", "node", r.ov.Node())
 		return
 	}
+	if h.isRevoked(cert) {
+		h.badMsgs.Add(1)
+		h.log.Info("proof of a revoked device refused", "peer", cert.Identity)
+		l.Send(Refusal())
+		return
+	}
 	if r.proved && (cert.Identity != r.peer.Identity || cert.DeviceID() != r.peer.Device) {
 		// A node is one device of one person for as long as it runs.
 		h.badMsgs.Add(1)
@@ -119,12 +131,16 @@ func (h *Hub) proof(now time.Time, r *remote, l *overlay.Link, body []byte) {
 		return
 	}
 	h.know(r, cert)
+	h.linked(now, r)
 }
 
 // settle ends our own asking, well or not.
 func (h *Hub) settle(r *remote, cert identity.Certificate, err error) {
 	if err == nil && r.proved && (cert.Identity != r.peer.Identity || cert.DeviceID() != r.peer.Device) {
 		err = ErrForged
+	}
+	if err == nil && h.isRevoked(cert) {
+		err = ErrDenied
 	}
 	if err == nil {
 		if _, ok := h.asked[r.ov.Node()]; ok || len(h.asked) < maxAsked {
@@ -174,6 +190,7 @@ func (h *Hub) gone(now time.Time, p *overlay.Peer, bye bool) {
 	}
 	r.proved = false
 	r.release()
+	h.unkin(r.peer)
 	if bye {
 		h.m.Leave(now, r.peer)
 	} else {

@@ -132,6 +132,7 @@ func (h *Hub) search(ctx context.Context, t overlay.Target, known Peer, places [
 				news(SearchFound)
 			}
 			found = true
+			h.learnFrom(ctx, at)
 			visit(place{at.Cert, at.Key})
 		}
 		v := s.Verdict()

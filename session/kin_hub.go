@@ -1,0 +1,327 @@
+// SPDX-License-Identifier: AGPL-3.0-only OR LicenseRef-P2POS-Commercial
+
+package session
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/p2pos/p2pos/identity"
+	"github.com/p2pos/p2pos/overlay"
+)
+
+// What devices have to say to each other, and the search for one's own.
+
+// KinNews brings what Kin tells.
+type KinNews struct{ Event KinEvent }
+
+// RevokedNews says that devices of somebody else don't count any more: keep it
+// (Hub.Revoked).
+type RevokedNews struct{ Revoked Revoked }
+
+// DeviceUp and DeviceDown say that another device of this person is proved on a
+// link, or that its link is gone.
+type (
+	DeviceUp   struct{ Peer Peer }
+	DeviceDown struct{ Peer Peer }
+)
+
+func (KinNews) hubEvent()     {}
+func (RevokedNews) hubEvent() {}
+func (DeviceUp) hubEvent()    {}
+func (DeviceDown) hubEvent()  {}
+
+// rules are the machines that the hub's loop runs.
+type rules struct {
+	calls *Machine
+	kin   *Kin
+}
+
+func (r rules) Advance(now time.Time) {
+	r.calls.Advance(now)
+	r.kin.Advance(now)
+}
+
+func (r rules) Deadline() time.Time {
+	d, k := r.calls.Deadline(), r.kin.Deadline()
+	if d.IsZero() || !k.IsZero() && k.Before(d) {
+		return k
+	}
+	return d
+}
+
+// isRevoked tells whether a device does not count any more.
+func (h *Hub) isRevoked(c identity.Certificate) bool {
+	if c.Identity == h.cfg.Self.ID() {
+		return h.kin.gone(c.DeviceID())
+	}
+	return h.revoked.has(c.Identity, c.DeviceID())
+}
+
+// learn takes revocations of anybody.
+func (h *Hub) learn(now time.Time, v identity.Revocations) {
+	if v.ID == h.cfg.Self.ID() {
+		h.kin.LearnRevoked(now, v)
+		return
+	}
+	if !h.revoked.add(v.ID, v.Devices) {
+		return
+	}
+	h.expelRevoked(now, v.ID)
+	i := h.revoked.find(v.ID)
+	h.emit(RevokedNews{h.revoked.list[i]})
+}
+
+// learnFrom takes what a reach record says of revoked devices.
+func (h *Hub) learnFrom(ctx context.Context, at overlay.Place) {
+	if at.Revoked.Raw() != nil {
+		h.loop.Do(ctx, func(now time.Time) { h.learn(now, at.Revoked) })
+	}
+}
+
+// expelRevoked ends what stands with devices that don't count any more.
+func (h *Hub) expelRevoked(now time.Time, id identity.ID) {
+	gone := func(p Peer) bool {
+		if p.Identity != id {
+			return false
+		}
+		if id == h.cfg.Self.ID() {
+			return h.kin.gone(p.Device)
+		}
+		return h.revoked.has(id, p.Device)
+	}
+	for _, c := range h.m.snapshot() {
+		if gone(c.peer) && (c.outgoing || c.phase == phaseTalk) {
+			h.m.HangUp(now, c.id)
+		}
+	}
+	h.places[id] = slices.DeleteFunc(h.places[id], func(p place) bool {
+		return gone(Peer{Identity: id, Device: p.cert.DeviceID()})
+	})
+	if len(h.places[id]) == 0 {
+		delete(h.places, id)
+	}
+	h.expel(now, gone)
+}
+
+// linked tells who is proved on a link what he should know.
+func (h *Hub) linked(now time.Time, r *remote) {
+	if r.peer.Identity == h.cfg.Self.ID() {
+		if h.kin.kinsman(r.peer) == nil {
+			h.emit(DeviceUp{r.peer})
+		}
+		h.kin.Meet(now, r.peer, r.cert)
+		return
+	}
+	if v := h.kin.Revocations(); v.Raw() != nil {
+		h.tell(r, appendDevice(kinRevoked, v.Raw()))
+	}
+}
+
+// unkin tells that a link with an own device is gone.
+func (h *Hub) unkin(p Peer) {
+	if p.Identity == h.cfg.Self.ID() {
+		h.emit(DeviceDown{p})
+	}
+	h.kin.Lost(p)
+}
+
+func (h *Hub) tell(r *remote, body []byte) {
+	if err := r.ov.Send(body); err != nil {
+		h.log.Debug("session message not sent", "peer", r.peer.Identity, "err", err)
+	}
+}
+
+// deviceMessage takes a DEVICE from a proved peer.
+func (h *Hub) deviceMessage(now time.Time, r *remote, body []byte) {
+	m, err := parseDevice(body)
+	if err == nil && m.kind == kinRevoked {
+		var v identity.Revocations
+		if v, err = identity.ParseRevocations(m.f[1], r.peer.Identity); err == nil {
+			h.learn(now, v)
+			return
+		}
+	}
+	if err == nil {
+		err = h.kin.Receive(now, r.peer, body)
+	}
+	if err != nil {
+		h.badMsgs.Add(1)
+		h.log.Debug("device message dropped", "peer", r.peer.Identity, "err", err)
+	}
+}
+
+// drainKin carries out what Kin tells.
+func (h *Hub) drainKin(now time.Time) {
+	for {
+		e, ok := h.kin.NextEvent()
+		if !ok {
+			return
+		}
+		if c, ok := e.(KinChanged); ok {
+			h.flushKin() // the revoked should hear of it
+			h.expelRevoked(now, h.cfg.Self.ID())
+			if c.Revoked.Raw() != nil {
+				for _, r := range h.proved() {
+					if r.peer.Identity != h.cfg.Self.ID() && r.ov.Link() != nil {
+						h.tell(r, appendDevice(kinRevoked, c.Revoked.Raw()))
+					}
+				}
+			}
+		}
+		h.emit(KinNews{e})
+	}
+}
+
+// flushKin sends what Kin has to say now.
+func (h *Hub) flushKin() {
+	for o, ok := h.kin.Poll(); ok; o, ok = h.kin.Poll() {
+		if r := h.peers[o.To.Node]; r != nil {
+			h.tell(r, o.Body)
+		}
+	}
+}
+
+// proved returns the proved peers, in the order of their nodes.
+func (h *Hub) proved() (list []*remote) {
+	for _, r := range h.peers {
+		if r.proved {
+			list = append(list, r)
+		}
+	}
+	slices.SortFunc(list, func(a, b *remote) int { return a.peer.Node.Compare(b.peer.Node) })
+	return list
+}
+
+// Kin runs f with the rules among this person's devices, on the hub's loop: it
+// must not block. What f causes is told by events. Errors: ctx's,
+// net.ErrClosed.
+func (h *Hub) Kin(ctx context.Context, f func(now time.Time, k *Kin)) error {
+	return h.closedOr(h.loop.Do(ctx, func(now time.Time) { f(now, h.kin) }))
+}
+
+// Online returns the devices of a person that are proved on a link now.
+func (h *Hub) Online(ctx context.Context, id identity.ID) (list []Peer, err error) {
+	err = h.loop.Do(ctx, func(time.Time) {
+		for _, r := range h.proved() {
+			if r.peer.Identity == id && r.ov.Link() != nil {
+				list = append(list, r.peer)
+			}
+		}
+	})
+	return list, h.closedOr(err)
+}
+
+// Revoked returns what others have revoked.
+func (h *Hub) Revoked(ctx context.Context) (list []Revoked, err error) {
+	err = h.loop.Do(ctx, func(time.Time) { list = h.revoked.all() })
+	return list, h.closedOr(err)
+}
+
+// Sessions looks for the devices of a person and has each prove itself on a
+// link. It sends them as they come, and closes the channel when no more are
+// found or ctx ends; own devices are found by the person's own target, this one
+// left out. Links that are not kept by what the caller does with them are
+// dropped when nobody needs them.
+func (h *Hub) Sessions(ctx context.Context, t overlay.Target) <-chan Peer {
+	out := make(chan Peer, 2*maxDevices+1)
+	if !h.spawn(func() { defer close(out); h.sessions(ctx, t, out) }) {
+		close(out)
+	}
+	return out
+}
+
+func (h *Hub) sessions(ctx context.Context, t overlay.Target, out chan<- Peer) {
+	ctx, stop := context.WithTimeout(ctx, searchTime+proveTime)
+	defer stop()
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	var mu sync.Mutex // guards seen
+	seen := map[Peer]bool{}
+	found := func(p Peer) {
+		mu.Lock()
+		defer mu.Unlock()
+		if !seen[p] && len(seen) < cap(out) {
+			seen[p] = true
+			out <- p
+		}
+	}
+	known, err := h.Online(ctx, t.ID)
+	if err != nil {
+		return
+	}
+	for _, p := range known {
+		found(p)
+	}
+	if t.Secret == (identity.Secret{}) {
+		return
+	}
+	if len(t.Addrs)+len(t.Introducers) > 0 && len(known) == 0 {
+		there := make(chan Peer, cap(out))
+		wg.Go(func() { defer close(there); h.reach(ctx, t, there) })
+		wg.Go(func() {
+			for p := range there {
+				found(p)
+			}
+		})
+	}
+	for range locateTries {
+		some := false
+		for at := range h.ov.Locate(ctx, t.ID, t.Secret).Places {
+			some = true
+			wg.Go(func() {
+				if p, err := h.meetAt(ctx, t, at); err == nil {
+					found(p)
+				} else if !errors.Is(err, errOwnNode) {
+					h.log.Debug("device not reached", "node", identity.NodeIDOf(at.Key), "err", err)
+				}
+			})
+		}
+		if some {
+			return
+		}
+		select {
+		case <-time.After(locateAgain):
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+var errOwnNode = errors.New("session: this device itself")
+
+// meetAt links with a device where its record says that it is, and has it prove
+// itself.
+func (h *Hub) meetAt(ctx context.Context, t overlay.Target, at overlay.Place) (Peer, error) {
+	var known Peer
+	err := errOwnNode
+	if e := h.loop.Do(ctx, func(now time.Time) {
+		h.learn(now, at.Revoked)
+		if at.Cert.DeviceID() == h.cfg.Self.Certificate().DeviceID() {
+			return
+		}
+		if err = errRevoked; h.isRevoked(at.Cert) {
+			return
+		}
+		if err = nil; h.peers[identity.NodeIDOf(at.Key)] != nil {
+			if r := h.peers[identity.NodeIDOf(at.Key)]; r.proved && r.ov.Link() != nil {
+				known = r.peer
+			}
+		}
+	}); e != nil {
+		err = e
+	}
+	if err != nil || known != (Peer{}) {
+		return known, err
+	}
+	p, release, err := h.ov.Connect(ctx, at.Key)
+	if err != nil {
+		return Peer{}, fmt.Errorf("session: device: %w", err)
+	}
+	defer release() // what is proved holds it
+	return h.prove(ctx, p, t.ID, t.Secret)
+}
