@@ -12,6 +12,7 @@ import (
 	"net"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/p2pos/p2pos/identity"
@@ -60,6 +61,9 @@ type Node struct {
 	tried   chan struct{} // closed, and replaced, when a round of Join has failed
 	tryErr  error         // of that round
 	closed  bool
+
+	kins     *kins       // what is known of the person's devices, beside the hub
+	replaced atomic.Bool // the key store is another identity's now: nothing of this one's is written
 
 	port    uint16     // of the first socket
 	saving  sync.Mutex // guards what follows
@@ -146,6 +150,12 @@ func newNode(cfg Config, conns []net.PacketConn, open opener) (*Node, error) {
 		},
 	}
 	hc.Blocked = n.book.blocked
+	var devices session.KinState
+	if devices, n.kins, err = loadDevices(n.db, dev, time.Now()); err != nil {
+		n.log.Warn("devices", "err", err)
+	}
+	hc.Kin, hc.Revoked = session.NewKin(time.Now(), dev, devices), n.kins.theirs
+	publish := n.publishing(hc.Kin)
 	if cfg.Policy != nil {
 		hc.Allow = func(from identity.ID, name string) error {
 			c, known := n.book.Get(from)
@@ -155,7 +165,7 @@ func newNode(cfg Config, conns []net.PacketConn, open opener) (*Node, error) {
 	n.hub = session.NewHub(hc)
 	n.ov, err = overlay.New(overlay.Config{
 		Conns: conns, Network: cfg.Network, Identity: dev.ID(),
-		Publishing: overlay.Publishing{Reach: []overlay.Reach{{Secret: dev.Reach()}}}, Device: dev, ResetKey: dev.Reset(),
+		Publishing: publish, Device: dev, ResetKey: dev.Reset(),
 		Open: open, Media: n.hub.Media, Logger: n.log,
 		UseTCP: real, ListenTCP: cfg.ListenTCP, Relay: cfg.Relay, PortShare: cfg.PortShare,
 	})
@@ -164,6 +174,7 @@ func newNode(cfg Config, conns []net.PacketConn, open opener) (*Node, error) {
 	}
 	n.hub.Start(n.ov)
 	n.wg.Go(n.pump)
+	n.wg.Go(n.keepDevices)
 	if len(cfg.STUN) > 0 {
 		n.wg.Go(n.findServers)
 	}
@@ -327,6 +338,12 @@ func (n *Node) pump() {
 			n.linked(1)
 		case session.LinkDown:
 			n.linked(-1)
+		case session.KinNews:
+			n.kinEvent(e.Event)
+		case session.DeviceUp, session.DeviceDown:
+			n.events.publish(DevicesChanged{})
+		case session.RevokedNews:
+			n.kins.wake()
 		case session.NATFound:
 			n.tell(natOf(e.NATChanged))
 		case session.CallIncoming:

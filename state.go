@@ -185,7 +185,7 @@ func (n *Node) saveNow(ctx context.Context) {
 	plain := s.append(nil)
 	n.saving.Lock()
 	defer n.saving.Unlock()
-	if bytes.Equal(plain, n.saved) {
+	if bytes.Equal(plain, n.saved) || n.replaced.Load() {
 		return
 	}
 	if err := saveState(n.dir, n.dev.Derive(stateLabel), s); err != nil {

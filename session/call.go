@@ -148,6 +148,14 @@ func (c *Call) Peer() identity.ID {
 	return c.peer.Identity
 }
 
+// PeerDevice returns which of the other person's devices is at the other end; of
+// an own call that nobody has answered yet, the first that was rung.
+func (c *Call) PeerDevice() identity.DeviceID {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.peer.Device
+}
+
 // Name returns what the caller calls itself: shown, never trusted. Empty for
 // own calls.
 func (c *Call) Name() string { return c.name }
@@ -365,6 +373,10 @@ func (h *Hub) drain(now time.Time) {
 			send := r.ov.Send
 			if typeOf(body) == typeRing {
 				send = r.ov.Ring
+			}
+			if isDevice(body) {
+				h.tell(r, body)
+				continue
 			}
 			if err := send(body); err != nil {
 				h.log.Debug("session message not sent", "peer", o.To.Identity, "err", err)

@@ -95,8 +95,12 @@ func (h *Hub) expelRevoked(now time.Time, id identity.ID) {
 		return h.revoked.has(id, p.Device)
 	}
 	for _, c := range h.m.snapshot() {
-		if gone(c.peer) && (c.outgoing || c.phase == phaseTalk) {
+		switch {
+		case !gone(c.peer):
+		case c.phase == phaseTalk:
 			h.m.HangUp(now, c.id)
+		case c.outgoing:
+			h.m.Cancel(now, c.id, Elsewhere) // others of the person's may ring as well
 		}
 	}
 	h.places[id] = slices.DeleteFunc(h.places[id], func(p place) bool {
@@ -130,8 +134,14 @@ func (h *Hub) unkin(p Peer) {
 	h.kin.Lost(p)
 }
 
+// tell sends what is for a link alone: nothing of it is for devices that were
+// only met, and none of it should come twice.
 func (h *Hub) tell(r *remote, body []byte) {
-	if err := r.ov.Send(body); err != nil {
+	l, err := r.ov.Link(), overlay.ErrDown
+	if l != nil {
+		err = l.Send(body)
+	}
+	if err != nil {
 		h.log.Debug("session message not sent", "peer", r.peer.Identity, "err", err)
 	}
 }
@@ -224,18 +234,28 @@ func (h *Hub) Revoked(ctx context.Context) (list []Revoked, err error) {
 
 // Sessions looks for the devices of a person and has each prove itself on a
 // link. It sends them as they come, and closes the channel when no more are
-// found or ctx ends; own devices are found by the person's own target, this one
-// left out. Links that are not kept by what the caller does with them are
-// dropped when nobody needs them.
+// found or ctx ends.
 func (h *Hub) Sessions(ctx context.Context, t overlay.Target) <-chan Peer {
 	out := make(chan Peer, 2*maxDevices+1)
-	if !h.spawn(func() { defer close(out); h.sessions(ctx, t, out) }) {
+	if !h.spawn(func() { defer close(out); h.sessions(ctx, t, locateTries, out) }) {
 		close(out)
 	}
 	return out
 }
 
-func (h *Hub) sessions(ctx context.Context, t overlay.Target, out chan<- Peer) {
+// MeetKin looks once for this person's other devices and links with them: Kin
+// is told. It returns when all that were found have been tried, or ctx ends.
+func (h *Hub) MeetKin(ctx context.Context) {
+	out := make(chan Peer, 2*maxDevices+1)
+	done := make(chan struct{})
+	self := overlay.Target{ID: h.cfg.Self.ID(), Secret: h.cfg.Self.Reach()}
+	if h.spawn(func() { defer close(done); h.sessions(ctx, self, 1, out) }) {
+		<-done
+	}
+}
+
+// sessions sends at most as many peers as out has room for.
+func (h *Hub) sessions(ctx context.Context, t overlay.Target, tries int, out chan<- Peer) {
 	ctx, stop := context.WithTimeout(ctx, searchTime+proveTime)
 	defer stop()
 	var wg sync.WaitGroup
@@ -269,7 +289,7 @@ func (h *Hub) sessions(ctx context.Context, t overlay.Target, out chan<- Peer) {
 			}
 		})
 	}
-	for range locateTries {
+	for range tries {
 		some := false
 		for at := range h.ov.Locate(ctx, t.ID, t.Secret).Places {
 			some = true
@@ -281,7 +301,7 @@ func (h *Hub) sessions(ctx context.Context, t overlay.Target, out chan<- Peer) {
 				}
 			})
 		}
-		if some {
+		if some || tries == 1 {
 			return
 		}
 		select {

@@ -115,6 +115,16 @@ type publication struct {
 	jumped time.Time
 	tries  int               // without enough answers
 	routes []identity.NodeID // by which it was confirmed
+	lacks  bool              // a grant, so it was not made
+}
+
+// granted tells whether there is a grant for it, where one is needed.
+func (it *publication) granted(dev *identity.Device) bool {
+	g := it.reach.Grants
+	if it.prekeys {
+		g = it.reach.Prekeys
+	}
+	return dev.Holder() || g.Covers(it.epoch)
 }
 
 func (it *publication) inbox() bool { return it.reach.Secret == identity.Secret{} }
@@ -268,9 +278,10 @@ func (p *Publisher) want(now time.Time, w publication, later, changed bool) {
 		return
 	}
 	it := p.items[i]
-	granted := it.reach != w.reach
 	it.reach = w.reach // the grants may be new
 	back := it.gone
+	granted := it.lacks && w.granted(p.dev)
+	it.lacks = it.lacks && !granted
 	if it.gone {
 		it.gone, changed = false, true
 	}
@@ -312,7 +323,7 @@ func (p *Publisher) Advance(now time.Time) {
 func (p *Publisher) publish(now time.Time, it *publication) {
 	p.last = max(p.last+1, uint64(max(now.UnixMilli(), 0)))
 	b, place, err := p.record(it)
-	if err != nil {
+	if it.lacks = err != nil; err != nil {
 		// No grant for this hour, or the like: nothing can be published before
 		// the owner sets another.
 		it.due = now.Add(refresh)

@@ -430,3 +430,120 @@ func TestPublisherTrace(t *testing.T) {
 		t.Error("two runs differ")
 	}
 }
+
+// A device whose grants come late, and in parts, publishes as soon as it has
+// some; its records say what is revoked, and move with its slot.
+func TestPublishGranted(t *testing.T) {
+	owner := newDevice(t)
+	n, err := identity.NewNewcomer("laptop")
+	if err != nil {
+		t.Fatal(err)
+	}
+	sealed, err := owner.SealGranted(now, n.Key(), n.Sealing(), "laptop", 1, list(t, owner), identity.Revocations{}, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	g, err := n.Open(owner.ID(), sealed, now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dev, err := n.Device(g)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := NewPublisher(dev, 1, newRand(1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	reach := func(at time.Time, g *identity.Grants) {
+		t.Helper()
+		if err := p.SetReach(at, []Reach{{Secret: dev.Reach(), Grants: g}}, false, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// posts lets time pass and returns what is published by epoch.
+	at := now
+	posts := func(d time.Duration) map[uint64]identity.Record {
+		t.Helper()
+		out := map[uint64]identity.Record{}
+		for end := at.Add(d); ; {
+			if next := p.Deadline(); next.IsZero() || next.After(end) {
+				at = end
+				return out
+			} else {
+				at = next
+			}
+			p.Advance(at)
+			for _, ev := range drain(p.NextEvent) {
+				m, err := Parse(ev.(Publish).Body)
+				if err != nil {
+					t.Fatal(err)
+				}
+				r, err := identity.OpenRecord(m.(StoreMessage).Records[0], dev.ID(), dev.Reach(), at)
+				if err != nil {
+					t.Fatal(err)
+				}
+				out[r.Epoch] = r
+			}
+		}
+	}
+	reach(at, nil)
+	if err := p.SetLocation(at, location(1)); err != nil {
+		t.Fatal(err)
+	}
+	if got := posts(time.Minute); len(got) != 0 {
+		t.Errorf("%d records without a grant", len(got))
+	}
+	e := identity.Hour(now)
+	for n := 2; n <= 8; n++ { // grants drip in faster than records go out
+		g, err := owner.Grant(identity.GrantReach, dev.Reach(), dev.Certificate().Device, 1, e-1, n)
+		if err != nil {
+			t.Fatal(err)
+		}
+		reach(at, g)
+		posts(10 * time.Millisecond)
+	}
+	if got := posts(ahead); len(got) != 3 || got[e].Device.DeviceID() != dev.Certificate().DeviceID() || got[e].Slot != 1 {
+		t.Errorf("%d records, epoch %d: %+v", len(got), e, got[e])
+	}
+	// Revocations go into all records within a minute.
+	l, err := identity.MakeDeviceList(owner, 2, []identity.Listed{{Device: identity.DeviceID{9}, Revoked: true, Until: now.Add(time.Hour)}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	v, err := l.Revocations(owner)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.SetRevoked(at, v)
+	if got := posts(catchUp + minGap); len(got) != 3 || len(got[e].Revoked.Devices) != 1 {
+		t.Errorf("%d records, %+v", len(got), got[e].Revoked)
+	}
+	// Another slot needs grants of its own.
+	if err := p.SetSlot(at, 2); err != nil {
+		t.Fatal(err)
+	}
+	if got := posts(5 * time.Second); len(got) != 0 {
+		t.Errorf("%d records in a slot without grants", len(got))
+	}
+	two, err := owner.Grant(identity.GrantReach, dev.Reach(), dev.Certificate().Device, 2, e-1, 5)
+	if err != nil {
+		t.Fatal(err)
+	}
+	reach(at, two)
+	if got := posts(ahead); len(got) != 3 || got[e].Slot != 2 {
+		t.Errorf("%d records, slot %d", len(got), got[e].Slot)
+	}
+	if p.SetSlot(at, identity.MaxSlots) == nil {
+		t.Error("slot 5 was taken")
+	}
+}
+
+func list(t *testing.T, d *identity.Device) identity.DeviceList {
+	t.Helper()
+	l, err := identity.MakeDeviceList(d, 1, []identity.Listed{{Device: d.Certificate().DeviceID(), Until: now.Add(time.Hour)}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
+}

@@ -29,6 +29,11 @@ const (
 	// far is how many holders before it excuse a node from the rounds.
 	far = 2 * Copies
 
+	// small networks, where a node knows fewer others, keep a key everywhere: a
+	// node that stops being one of eight holders because newcomers are nearer
+	// would go on answering with what it had, and in a network of ten it is asked.
+	small = 2 * Copies
+
 	// maxNeighbours bounds what SetNeighbours keeps: more than a node has links.
 	maxNeighbours = 128
 
@@ -44,7 +49,7 @@ const (
 // others hand over too, and the next round comes.
 type Handover struct {
 	Key    Key
-	To     []identity.NodeID // nearest first, at most Copies
+	To     []identity.NodeID // nearest first, at most 16
 	Bodies [][]byte          // StoreMessages
 }
 
@@ -111,7 +116,7 @@ func (s *Store) SetNeighbours(now time.Time, list []Candidate) {
 		}
 		before := s.holders(e.key, old)
 		for _, id := range s.holders(e.key, s.neighbours) {
-			if id == s.self || slices.Contains(before, id) || slices.Contains(e.spread.new, id) || len(e.spread.new) == Copies {
+			if id == s.self || slices.Contains(before, id) || slices.Contains(e.spread.new, id) || len(e.spread.new) == small {
 				continue
 			}
 			if e.spread.new = append(e.spread.new, id); e.spread.newAt.IsZero() {
@@ -137,7 +142,16 @@ func (s *Store) among(key Key, neighbours []Candidate, n int) bool {
 
 // holders returns who should hold key, as far as this node sees.
 func (s *Store) holders(key Key, neighbours []Candidate) []identity.NodeID {
-	return s.choose(key, neighbours, Copies)
+	return s.choose(key, neighbours, HolderCount(len(neighbours)))
+}
+
+// HolderCount returns how many nodes hold a key, for a node with this many
+// neighbours: eight, or all in a small network.
+func HolderCount(neighbours int) int {
+	if neighbours < small {
+		return neighbours + 1
+	}
+	return Copies
 }
 
 func (s *Store) choose(key Key, neighbours []Candidate, n int) []identity.NodeID {

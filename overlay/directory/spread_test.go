@@ -36,7 +36,8 @@ func handed(s *Store, until time.Time) (list []Handover) {
 // every ten minutes.
 func TestHandover(t *testing.T) {
 	d, s := newDevice(t), NewStore(node(1), newRand(1))
-	s.SetNeighbours(now, neighbours(2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12))
+	crowd := neighbours(2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18)
+	s.SetNeighbours(now, crowd)
 	b := record(t, d, 0, 1)
 	if s.Put(now, b, netip.Prefix{}); !s.Deadline().Before(now.Add(soon)) {
 		t.Errorf("deadline after %v", s.Deadline().Sub(now))
@@ -45,7 +46,7 @@ func TestHandover(t *testing.T) {
 	if len(list) != 1 || list[0].Key != keyOf(t, b) || len(list[0].Bodies) != 1 {
 		t.Fatalf("%+v", list)
 	}
-	want := Replicas(keyOf(t, b), append(neighbours(2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12), Candidate{ID: s.self}), Copies)
+	want := Replicas(keyOf(t, b), append(slices.Clone(crowd), Candidate{ID: s.self}), Copies)
 	want = slices.DeleteFunc(want, func(id identity.NodeID) bool { return id == s.self })
 	if !slices.Equal(list[0].To, want) {
 		t.Errorf("to %v, want %v", list[0].To, want)
@@ -53,6 +54,13 @@ func TestHandover(t *testing.T) {
 	m, err := Parse(list[0].Bodies[0])
 	if err != nil || !m.(StoreMessage).Replica {
 		t.Errorf("%+v, %v", m, err)
+	}
+	// In a small network everybody has it.
+	few := NewStore(node(1), newRand(1))
+	few.SetNeighbours(now, crowd[:small-1])
+	few.Put(now, b, netip.Prefix{})
+	if list := handed(few, now.Add(soon)); len(list) != 1 || len(list[0].To) != small-1 {
+		t.Errorf("in a small network: %+v", list)
 	}
 	// Unchanged, it is handed on in rounds.
 	if n := len(handed(s, now.Add(round*4/5-time.Second))); n != 0 {
@@ -109,6 +117,7 @@ func TestHandoverToNewHolder(t *testing.T) {
 		return list
 	}
 	eight := []byte{10, 20, 30, 40, 50, 60, 70, 80}
+	far := []byte{201, 202, 203, 204, 205, 206, 207, 208, 209, 210} // so that it is no small network
 	for self, hands := range map[byte]bool{10: true, 20: true, 30: false, 80: false} {
 		others := slices.DeleteFunc(slices.Clone(eight), func(n byte) bool { return n == self })
 		for what, c := range map[string]struct {
@@ -124,9 +133,9 @@ func TestHandoverToNewHolder(t *testing.T) {
 			}(), 90, true},
 		} {
 			s := NewStore(at(self), newRand(1))
-			s.SetNeighbours(now, cand(others...))
+			s.SetNeighbours(now, cand(append(slices.Clone(others), far...)...))
 			s.PutReplica(now, b, netip.Prefix{})
-			s.SetNeighbours(now, cand(c.then...))
+			s.SetNeighbours(now, cand(append(slices.Clone(c.then), far...)...))
 			list := handed(s, now.Add(2*settle))
 			if got := len(list) > 0; got != (hands && c.some) {
 				t.Errorf("%s, node %d: %d handovers", what, self, len(list))

@@ -129,7 +129,7 @@ func (s *Store) SetNeighbours(now time.Time, list []directory.Candidate) {
 		before := s.holders(q.place, old)
 		for _, id := range s.holders(q.place, s.neighbours) {
 			sp := &q.spread
-			if id == s.self || slices.Contains(before, id) || slices.Contains(sp.new, id) || len(sp.new) == directory.Copies {
+			if id == s.self || slices.Contains(before, id) || slices.Contains(sp.new, id) || len(sp.new) == 2*directory.Copies {
 				continue
 			}
 			if sp.new = append(sp.new, id); sp.newAt.IsZero() {
@@ -153,7 +153,7 @@ func (s *Store) among(place [32]byte, neighbours []directory.Candidate, n int) b
 }
 
 func (s *Store) holders(place [32]byte, neighbours []directory.Candidate) []identity.NodeID {
-	return s.choose(place, neighbours, directory.Copies)
+	return s.choose(place, neighbours, directory.HolderCount(len(neighbours)))
 }
 
 func (s *Store) choose(place [32]byte, neighbours []directory.Candidate, n int) []identity.NodeID {
