@@ -145,6 +145,7 @@ var purity = house.Purity{
 		"session/flow.go":           "a call's packets between tracks and sockets, its reports",
 		"session/video_flow.go":     "a call's picture between tracks and sockets, its feedback",
 		"overlay/tcp.go":            "dials and accepts TCP in the background",
+		"session/kin_hub.go":        "searches for own devices in the background, with a time limit",
 		"session/legs.go":           "searches for further devices in the background, with a time limit",
 		"session/met.go":            "lets go of nodes after a while",
 		"session/search.go":         "searches for a person's devices in the background, with time limits",
