@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: AGPL-3.0-only OR LicenseRef-P2POS-Commercial
-# shellcheck shell=sh disable=SC2034 # TAGS and RACE are for the scripts that read this
+# shellcheck shell=sh disable=SC2034 # TAGS, RACE and MODULES are for the scripts that read this
 #
 # Read by the other scripts with the top of the checkout as the current
 # folder. Sets TAGS and RACE to what this machine can do.
@@ -10,6 +10,9 @@ PATH="$PATH:/usr/sbin:/sbin"
 # as it does in many containers, and no test needs it.
 GOFLAGS="${GOFLAGS:+$GOFLAGS }-buildvcs=false"
 export PATH GOFLAGS
+
+# Modules of their own, each with a replace to this checkout.
+MODULES='examples/headset internal/embedtest'
 
 step() { printf '== %s\n' "$*"; }
 note() { printf 'note: %s\n' "$*" >&2; }

@@ -15,14 +15,16 @@ step "shell scripts"
 for f in scripts/*.sh; do sh -n "$f"; done
 if have shellcheck; then shellcheck -x scripts/*.sh .ci/run; fi
 
-step "examples/headset's go.mod"
-# Compiles nothing. Without a network its sound library may be out of reach.
-if ! out=$(cd examples/headset && go list -deps -tags "$TAGS" . 2>&1 >/dev/null); then
-	case $out in
-	*go.mod* | *go.sum*) fail "go mod tidy is due in examples/headset: $out" ;;
-	*) note "not looked at: $out" ;;
-	esac
-fi
+step "go.mod of the modules within"
+# Compiles nothing. Without a network a module may be out of reach.
+for mod in $MODULES; do
+	if ! out=$(cd "$mod" && go list -deps -tags "$TAGS" ./... 2>&1 >/dev/null); then
+		case $out in
+		*go.mod* | *go.sum*) fail "go mod tidy is due in $mod: $out" ;;
+		*) note "not looked at: $out" ;;
+		esac
+	fi
+done
 
 step "go vet"
 go vet -tags "$TAGS" ./...

@@ -14,6 +14,8 @@ step "the API that is promised"
 go run ./internal/tools/api -check
 step "licences of third parties"
 go run ./internal/tools/licences -check
+step "a program of another module: what comes with the import"
+(cd internal/embedtest && go test ./...)
 detect 2>/dev/null # lint has said what is missing
 step "go test"
 # Seeds of the fuzz targets run as part. The timeout is for one package
