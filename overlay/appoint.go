@@ -6,6 +6,7 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
+	"maps"
 	"net/netip"
 	"slices"
 	"time"
@@ -31,6 +32,9 @@ const (
 	// maxMeetings attempts at a time: every memory in the three slots that
 	// overlap.
 	maxMeetings = 3 * nat.MaxMemories
+	// maxNames is twice what is remembered: those of nodes forgotten since go
+	// when it is reached.
+	maxNames = 2 * nat.MaxMemories
 	// enoughLinks end the search for remembered nodes: so many siblings has a
 	// node that is well in its network. With fewer it may be on an island, a
 	// few nodes that found each other and nobody else.
@@ -42,6 +46,8 @@ type appointing struct {
 	book     *nat.Appointments
 	reminded time.Time
 	open     int // attempts now
+	former   former
+	names    map[identity.NodeID][32]byte // of the nodes of this start
 	seeking  bool
 }
 
@@ -100,16 +106,32 @@ func (c *core) remember(now time.Time, p *Peer, l *Link, open bool) {
 			addrs = append(addrs, a)
 		}
 	}
+	c.greet(l)
+	if p.state.memory == ([32]byte{}) { // linked before, with another key for its probes
+		p.state.memory = c.meets.names[p.node]
+	}
+	if old := p.state.memory; old != name && old != ([32]byte{}) {
+		c.meets.book.Forget(old)
+		delete(c.meets.former, old)
+	}
+	p.state.memory = name
+	c.name(p.node, name)
 	c.meets.book.Remember(now, nat.Memory{
 		Peer: name, Key: key, First: c.smaller(p), Mine: c.obs.class.Behaviour(), Theirs: p.state.behaviour,
 		Addrs: addrs, Open: open, Met: now.Truncate(time.Second),
 	})
-	if p.state.memory != name {
-		if p.state.memory != ([32]byte{}) {
-			c.meets.book.Forget(p.state.memory) // the key of an earlier start
+}
+
+// name notes under which name a node is remembered.
+func (c *core) name(node identity.NodeID, name [32]byte) {
+	if len(c.meets.names) >= maxNames {
+		held := make(map[[32]byte]bool)
+		for _, m := range c.meets.book.Memories() {
+			held[m.Peer] = true
 		}
-		p.state.memory = name
+		maps.DeleteFunc(c.meets.names, func(_ identity.NodeID, n [32]byte) bool { return !held[n] })
 	}
+	c.meets.names[node] = name
 }
 
 // local says whether this node has only addresses of one household: then those
@@ -240,8 +262,10 @@ func (o *Overlay) Remember(ctx context.Context, b []byte) error {
 		return err
 	}
 	return o.loop.Do(ctx, func(now time.Time) {
+		o.core.meets.former = make(former)
 		for _, m := range list {
 			o.core.meets.book.Remember(now, m)
+			o.core.meets.former[m.Peer] = true
 		}
 		o.core.seek(now, true)
 	})

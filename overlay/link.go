@@ -128,7 +128,7 @@ func (l *Link) read(ctx context.Context) error {
 			l.o.events.push(Message{Peer: l.peer, Link: l, Body: body})
 		case frameHello:
 			return fmt.Errorf("%w: second hello", errFrame)
-		case frameStay, frameHole, frameCandidates, frameOffer, frameMesh, frameRelay:
+		case frameStay, frameHole, frameCandidates, frameOffer, frameKnown, frameMesh, frameRelay:
 			// Waiting here is what makes a flooding peer wait.
 			if err := l.o.loop.Do(ctx, func(now time.Time) { l.o.core.frame(now, l, typ, body) }); err != nil {
 				return err

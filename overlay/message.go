@@ -26,6 +26,7 @@ const (
 	frameStay       = 0x04
 	frameHole       = 0x05
 	frameOffer      = 0x06
+	frameKnown      = 0x07
 	frameSession    = 0x20
 	frameMesh       = 0x30
 	frameRelay      = 0x31

@@ -147,6 +147,7 @@ func New(cfg Config) (*Overlay, error) {
 	}
 	o.core.mesh = newMeshing(o, time.Now())
 	o.core.meets.book = nat.NewAppointments()
+	o.core.meets.names = make(map[identity.NodeID][32]byte)
 	o.core.relays = newRelaying(o.core)
 	if o.core.records, err = newRecording(o, o.core.rng); err != nil {
 		return nil, err

@@ -98,7 +98,9 @@ type peerState struct {
 
 	// Of appointments.
 	behaviour   nat.Behaviour // of its NATs, as it told in an offer
-	memory      [32]byte      // under which it is remembered; zero = not yet
+	memory      [32]byte      // under which it is remembered, perhaps since an earlier start; zero = not yet
+	greeted     bool          // it was shown whom this node remembers
+	shown       int           // how often it did the same
 	appointment *appointment  // not nil: a peer without a name
 	outside     [2]outside    // what this peer sees us at, for each address family
 }

@@ -20,13 +20,14 @@ import (
 func (c *core) reserve(node identity.NodeID, key ed25519.PublicKey, sp *sock.Peer, mine nat.Cred) (*Peer, error) {
 	p := c.peers[node]
 	heir := noSocket
+	var kept [32]byte // the memory of an appointment that led to it
 	if old := c.bySock[sp]; old != nil && old != p {
 		// Another node answers from where one was: it was started anew, or
 		// keeps an appointment. Its address is its own to keep, the old key
 		// is gone for good.
 		heir = c.bequeath(old)
 		if a := old.state.appointment; a != nil {
-			c.meets.book.Found(c.latest, a.memory)
+			kept = a.memory
 		}
 		c.evict(old)
 	}
@@ -51,6 +52,9 @@ func (c *core) reserve(node identity.NodeID, key ed25519.PublicKey, sp *sock.Pee
 		}
 	} else if sp != nil && sp != p.sock {
 		sp.Confirm(p.sock)
+	}
+	if kept != ([32]byte{}) {
+		c.recognise(c.latest, p, kept)
 	}
 	c.hold(p)
 	return p, nil
@@ -293,6 +297,8 @@ func (c *core) frame(now time.Time, l *Link, typ byte, body []byte) {
 		}
 	case frameHole:
 		err = c.holeAsked(now, l, body)
+	case frameKnown:
+		err = c.known(now, l, body)
 	case frameOffer:
 		err = c.reoffered(now, l.peer, body)
 	case frameRelay:
