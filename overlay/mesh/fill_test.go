@@ -124,7 +124,7 @@ const attemptBurst = 8
 // the node in the middle keeps its links.
 func TestJoinStorm(t *testing.T) {
 	w := newTown(t, 14)
-	w.populate(60, standardMix(), time.Second)
+	w.populate(size(60), standardMix(), time.Second)
 	w.run(3 * time.Minute)
 	door := w.all[slices.IndexFunc(w.all, func(r *resident) bool { return r.card.Class == Open })]
 	var old []ID
@@ -133,7 +133,7 @@ func TestJoinStorm(t *testing.T) {
 	}
 	start := len(w.all)
 	waits := map[time.Duration]bool{}
-	for range 120 {
+	for range size(180) {
 		r := w.settler(standardMix().class(w.rng))
 		w.link(r, door, nil, nil, false)
 		w.in(5*time.Second, func() { w.join(r) }) // whom the door has no room for

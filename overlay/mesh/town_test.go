@@ -10,6 +10,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"net/netip"
+	"os"
 	"slices"
 	"testing"
 	"time"
@@ -73,6 +74,15 @@ func (d *dueList) Pop() any {
 	x := o[len(o)-1]
 	*d = o[:len(o)-1]
 	return x
+}
+
+// size is the number of nodes in a town: all that a test can show only in the
+// long run, two in five otherwise.
+func size(n int) int {
+	if os.Getenv("P2POS_LONG") != "" {
+		return n
+	}
+	return max(min(n, 40), n*2/5)
 }
 
 func newTown(t testing.TB, seed uint64) *town {
