@@ -75,10 +75,13 @@ type Path struct {
 	Reason string         // why it isn't direct; "" when it is
 	// Vias are the nodes that relay the call now, the one that leads first.
 	Vias []identity.NodeID
+	// Server is the TURN server that leads, this node's by its URL, the other
+	// side's by the address there; "" = none does.
+	Server string
 }
 
 func pathOf(i overlay.PathInfo) Path {
-	p := Path{Kind: i.Kind.String(), Local: i.Local, Remote: i.Remote, RTT: i.RTT, Reason: i.Reason, Vias: i.Vias}
+	p := Path{Kind: i.Kind.String(), Local: i.Local, Remote: i.Remote, RTT: i.RTT, Reason: i.Reason, Vias: i.Vias, Server: i.Server}
 	if !i.Up {
 		p.Kind, p.Reason = "", "no path answers at the moment; "+i.Reason
 	}

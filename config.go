@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 
 	"github.com/p2pos/p2pos/identity"
+	"github.com/p2pos/p2pos/overlay"
 	"github.com/p2pos/p2pos/overlay/relay"
 )
 
@@ -20,6 +21,9 @@ type Network = identity.Network
 
 // RelayLimits says what a node gives to others. The zero value is the default.
 type RelayLimits = relay.Limits
+
+// RelayAsk is a question to Config.MayRelay.
+type RelayAsk = overlay.RelayAsk
 
 // Config configures a Node. The zero value works: identity in the user's
 // configuration directory, unencrypted, public network, any UDP port. New
@@ -54,6 +58,20 @@ type Config struct {
 	// Relay limits what this node carries for others: two calls and a few small
 	// links by default. A negative Rate carries nothing.
 	Relay RelayLimits
+	// MayRelay is asked once for each neighbour, before this node carries anything
+	// for it; an error refuses, and such neighbours find other relays. nil lets all.
+	// It runs on a goroutine of its own, at most 16 at a time, for which Close does
+	// not wait.
+	MayRelay func(RelayAsk) error
+	// TURN names servers (RFC 8656), a company's for instance, at most two. This
+	// node holds an address at each, and its calls may go through them as through
+	// any relay: where no neighbour carries them, and no direct path is found. A
+	// server sees whom this node calls by address, and no content. nil = none.
+	TURN []TURNServer
+	// ServeTURN, where it isn't nil, makes the node a TURN server for WebRTC agents
+	// that are no nodes, on a socket of its own: see Node.TURNCredentials. Its
+	// Relay is this computer's public IPv4 address. Its log is Status.TURN.
+	ServeTURN *TURNService
 	// PortShare is the part of this household's ports that the search for a
 	// direct path may use beside a relayed call, where the carrier's NAT gives
 	// out a block of ports and takes a new one for each connection: from 0 to
@@ -143,6 +161,9 @@ func (c *Config) check() error {
 		if _, _, err := net.SplitHostPort(s); err != nil {
 			return fmt.Errorf("p2pos: STUN server %q: %w", s, err)
 		}
+	}
+	if err := c.checkTURN(); err != nil {
+		return err
 	}
 	if err := c.Network.Check(); err != nil {
 		return fmt.Errorf("p2pos: %w", err)

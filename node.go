@@ -19,6 +19,7 @@ import (
 	"github.com/p2pos/p2pos/internal/store"
 	"github.com/p2pos/p2pos/nat"
 	"github.com/p2pos/p2pos/overlay"
+	"github.com/p2pos/p2pos/overlay/relay"
 	"github.com/p2pos/p2pos/session"
 )
 
@@ -36,10 +37,11 @@ type Node struct {
 	book   *Contacts
 	writes backlog // to the database, in the background
 
-	ports   *portMapper   // nil = the router is left alone
-	near    *nearby       // nil = nobody is looked for on the LAN
-	recalls bool          // nodes of earlier starts are remembered; set by newNode
-	moved   chan struct{} // capacity 1, dropped when full: the network is another one
+	ports   *portMapper       // nil = the router is left alone
+	turn    *relay.TURNServer // nil = none
+	near    *nearby           // nil = nobody is looked for on the LAN
+	recalls bool              // nodes of earlier starts are remembered; set by newNode
+	moved   chan struct{}     // capacity 1, dropped when full: the network is another one
 
 	events  feed[Event]
 	calls   feed[*Call]
@@ -134,8 +136,15 @@ func newNode(cfg Config, conns []net.PacketConn, open opener) (*Node, error) {
 		n.port = uint16(a.Port)
 	}
 	n.ctx, n.cancel = context.WithCancel(context.Background())
+	if err := n.serveTURN(); err != nil {
+		for _, c := range conns {
+			c.Close()
+		}
+		return nil, err
+	}
 	if n.book, err = openContacts(n); err != nil {
 		n.db.Close()
+		n.closeTURN()
 		for _, c := range conns {
 			c.Close()
 		}
@@ -167,9 +176,10 @@ func newNode(cfg Config, conns []net.PacketConn, open opener) (*Node, error) {
 		Conns: conns, Network: cfg.Network, Identity: dev.ID(),
 		Publishing: publish, Device: dev, ResetKey: dev.Reset(),
 		Open: open, Media: n.hub.Media, Logger: n.log,
-		UseTCP: real, ListenTCP: cfg.ListenTCP, Relay: cfg.Relay, PortShare: cfg.PortShare,
+		UseTCP: real, ListenTCP: cfg.ListenTCP, Relay: cfg.Relay, MayRelay: cfg.MayRelay, TURN: slices.Clone(cfg.TURN), PortShare: cfg.PortShare,
 	})
 	if err != nil {
+		n.closeTURN()
 		return nil, fmt.Errorf("p2pos: %w", err)
 	}
 	n.hub.Start(n.ov)
@@ -480,6 +490,7 @@ func (n *Node) Close() error {
 		n.ports.stop()
 		n.hub.Close() // first, or calls would end as if the others had gone
 		n.ov.Close()
+		n.closeTURN()
 		n.ports.wait()
 		n.wg.Wait()
 		n.mu.Lock()

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/p2pos/p2pos/identity"
+	"github.com/p2pos/p2pos/overlay/relay"
 )
 
 // Status is a snapshot of a node, for display and bug reports. It names no
@@ -21,14 +22,17 @@ type Status struct {
 	ID         identity.ID
 	Node       identity.NodeID
 	Listen     []netip.AddrPort
-	Links      int            // nodes with which a link stands
-	LinksByNAT map[string]int // of these, by what the other end says it is behind: "open", "easy", "hard", "blocked", "unknown"
-	Relayed    int            // of these, carried by another node
-	Siblings   int            // nodes nearest to this one in the network, of eight
-	Carrying   int            // links of neighbours that this node carries
-	Records    int            // reach records that this node holds for others
-	Forwarded  uint64         // messages of others that it passed on, since the start
-	Introduced uint64         // nodes that it introduced to each other, since the start
+	Links      int              // nodes with which a link stands
+	LinksByNAT map[string]int   // of these, by what the other end says it is behind: "open", "easy", "hard", "blocked", "unknown"
+	Relayed    int              // of these, carried by another node
+	Siblings   int              // nodes nearest to this one in the network, of eight
+	Carrying   int              // links of neighbours that this node carries
+	Relay      Relaying         // what this node carries for others
+	AtTURN     []netip.AddrPort // addresses that it holds at the servers of Config.TURN
+	TURN       TURNCounts       // what it does for TURN guests, see Config.ServeTURN
+	Records    int              // reach records that this node holds for others
+	Forwarded  uint64           // messages of others that it passed on, since the start
+	Introduced uint64           // nodes that it introduced to each other, since the start
 	Peers      []Peer
 	Calls      int
 	BytesIn    uint64 // UDP payload of every kind, since the start
@@ -37,6 +41,19 @@ type Status struct {
 	Goroutines int               // of the whole process
 	Heap       uint64            // bytes in use, of the whole process
 }
+
+// Relaying is what a node carries for its neighbours.
+type Relaying struct {
+	Calls, Links, Rings int               // flows of each kind now
+	TwoHop              int               // of those, through a second relay
+	Promised            int64             // bit/s, both ways
+	Load                int               // percent of what Config.Relay gives
+	Bytes               uint64            // carried, since the start
+	Counts              map[string]uint64 // what was granted, opened, refused and why, since the start
+}
+
+// TURNCounts is what a TURN service does.
+type TURNCounts = relay.TURNServerStats
 
 // Peer is a neighbour.
 type Peer struct {
@@ -51,6 +68,14 @@ func (n *Node) Status() Status {
 	o, err := n.ov.Status(n.ctx)
 	s.Links, s.Dropped, s.BytesIn, s.BytesOut = o.Links, o.Dropped, o.BytesIn, o.BytesOut
 	s.Relayed, s.Siblings, s.Carrying = o.Relayed, o.Siblings, o.Carried
+	s.Relay = Relaying{
+		Calls: o.Carries.Calls, Links: o.Carries.Links, Rings: o.Carries.Short, TwoHop: o.Carries.TwoHop,
+		Promised: o.Carries.Promised, Load: int(o.Carries.Load), Bytes: o.RelayedBytes, Counts: o.RelayCounts,
+	}
+	s.AtTURN = o.TURN
+	if n.turn != nil {
+		s.TURN = n.turn.Stats()
+	}
 	s.Records, s.Forwarded, s.Introduced = o.Records, o.Forwarded, o.Introduced
 	s.LinksByNAT = make(map[string]int)
 	for class, links := range o.Classes {
@@ -69,6 +94,16 @@ func (n *Node) Status() Status {
 	s.Calls = len(n.handles)
 	n.mu.Unlock()
 	return s
+}
+
+// refused is how many flows this node refused to carry.
+func (r Relaying) refused() (n uint64) {
+	for what, k := range r.Counts {
+		if strings.HasPrefix(what, "refused: ") {
+			n += k
+		}
+	}
+	return n
 }
 
 // heap reads the live heap without stopping the world.
@@ -108,6 +143,8 @@ func (s Status) String() string {
 	}
 	fmt.Fprintf(&b, "for others  %d links carried, %d records held, %d messages passed on, %d introductions\n",
 		s.Carrying, s.Records, s.Forwarded, s.Introduced)
+	fmt.Fprintf(&b, "relaying    %d calls, %d links, %d rings, load %d %%, %d bytes; %d flows opened, %d refused\n",
+		s.Relay.Calls, s.Relay.Links, s.Relay.Rings, s.Relay.Load, s.Relay.Bytes, s.Relay.Counts["flows opened"], s.Relay.refused())
 	fmt.Fprintf(&b, "calls       %d\n", s.Calls)
 	fmt.Fprintf(&b, "traffic     %d bytes in, %d out\n", s.BytesIn, s.BytesOut)
 	fmt.Fprintf(&b, "goroutines  %d\n", s.Goroutines)

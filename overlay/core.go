@@ -33,6 +33,7 @@ type core struct {
 	meets   appointing
 	records recording
 	relays  relaying
+	turn    turning
 	tcp     map[int]netip.AddrPort // TCP connections: their numbers and far ends
 	latest  time.Time              // of all the loop was told
 	movedAt time.Time              // no further look at all links before
@@ -154,7 +155,7 @@ func (c *core) drainPaths(now time.Time, p *Peer) {
 		case nat.Bound:
 			p.sock.Bind(e.Path)
 			c.renewed(now, p, e.Path)
-			if c.kindOf(e.Path) == nat.Relay {
+			if c.kindOf(p, e.Path) == nat.Relay {
 				c.preferCalls(now, p)
 			}
 		case nat.Unbound:
@@ -244,7 +245,7 @@ func (c *core) route(now time.Time, p *Peer, replay bool) {
 // announce publishes the path as it is now, and as an event when it changed.
 func (c *core) announce(p *Peer, replay bool) {
 	s := &p.state
-	i := PathInfo{Up: !s.lost, Remote: s.active.Remote, Local: c.o.sock.LocalAddr(s.active.Local), Kind: c.kindOf(s.active)}
+	i := PathInfo{Up: !s.lost, Remote: s.active.Remote, Local: c.o.sock.LocalAddr(s.active.Local), Kind: c.kindOf(p, s.active)}
 	if s.paths != nil {
 		for _, q := range s.paths.Snapshot() {
 			if q.Path == s.active {
@@ -257,6 +258,7 @@ func (c *core) announce(p *Peer, replay bool) {
 	}
 	if i.Kind == nat.Relay {
 		i.Vias = c.vias(p)
+		i.Server = c.turnServer(p, s.active)
 	}
 	if len(i.Vias) > 0 {
 		if v := c.peers[i.Vias[0]]; v != nil { // the address of a flow means nothing to anybody
@@ -284,6 +286,9 @@ func (c *core) setMedia(now time.Time, p *Peer, on bool) {
 	}
 	if s.paths != nil {
 		s.paths.SetMedia(now, on)
+	}
+	if on {
+		c.overTURN(now, p)
 	}
 }
 
@@ -324,7 +329,7 @@ func (c *core) probe(now time.Time, p *Peer, path sock.Path, b []byte) {
 	if run := p.state.punch.run; run != nil && run.Receive(now, path, b) {
 		return
 	}
-	if path.Local >= len(c.o.cfg.Conns) && c.kindOf(path) < nat.Relay && !slices.Contains(p.state.punch.sockets, path.Local) {
+	if path.Local >= len(c.o.cfg.Conns) && c.kindOf(p, path) < nat.Relay && !slices.Contains(p.state.punch.sockets, path.Local) {
 		return // to a test's socket, or the second port: they will be closed, or only answer tests
 	}
 	if p.state.paths == nil || !p.state.paths.Receive(now, path, b) {

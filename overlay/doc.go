@@ -25,8 +25,7 @@
 //
 // # Limits today
 //
-// A node's work grows with its links: the loop looks at every peer after each
-// input. TURN servers are not wired in yet. In networks of more than ten nodes a
-// port search needs two relays, or an introducer and a relay, from different
+// TURN servers are used for calls, not for links of the mesh. In networks of more
+// than ten nodes a port search needs two relays, or an introducer and a relay, from different
 // networks that see the other side.
 package overlay

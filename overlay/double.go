@@ -15,10 +15,10 @@ import (
 // double says where copies of a call's packets go. While it is relayed, or its
 // direct path is in doubt, that is the path through a second relay: losing one of the
 // two is not heard then. A path that doubt adds may lead through the very relay that
-// is in doubt, or be as dead as the first, so it doesn't count. When nothing is heard any more, new flows are used before they are proved -
-// their relays are neighbours, so this aims at nobody - and the paths that served
-// last, whatever probes say: it may be our own network that is down, and they are
-// the first to be there again.
+// is in doubt, or be as dead as the first, so it doesn't count. When nothing is heard
+// any more, new flows are used before they are proved - their relays are neighbours,
+// so this aims at nobody - and the paths that served last, whatever probes say: it
+// may be our own network that is down, and they are the first to be there again.
 func (c *core) double(now time.Time, p *Peer, primary sock.Path, also []sock.Path) []sock.Path {
 	s := &p.state
 	if !s.media {
@@ -36,7 +36,7 @@ func (c *core) double(now time.Time, p *Peer, primary sock.Path, also []sock.Pat
 		list = append(list, c.heardLast(p, primary)...)
 	}
 	list = append(list, also...)
-	relayed := c.kindOf(primary) == nat.Relay
+	relayed := c.kindOf(p, primary) == nat.Relay
 	if !relayed && s.rescue.since.IsZero() {
 		return list
 	}
@@ -94,19 +94,23 @@ func (c *core) heardLast(p *Peer, primary sock.Path) (list []sock.Path) {
 	return list
 }
 
-// flowName is a flow of this node's own, as a path.
+// flowName is a flow of this node's own, or a way through a TURN server, as a path.
 type flowName struct {
-	node identity.NodeID // the relay
-	kind relay.Kind
-	path sock.Path
+	node   identity.NodeID // the relay; turnNode of a server
+	kind   relay.Kind
+	path   sock.Path
+	server bool
 }
 
 // flowOn says what flow a path to p is; the zero name for other paths.
 func (c *core) flowOn(p *Peer, path sock.Path) flowName {
+	if s := c.turnServer(p, path); s != "" {
+		return flowName{turnNode(s), relay.Call, path, true}
+	}
 	if path.Local == c.relays.local {
 		for at, f := range c.relays.flows {
 			if f.p == p && f.path == path {
-				return flowName{at.Node, f.kind, path}
+				return flowName{at.Node, f.kind, path, false}
 			}
 		}
 	}
@@ -156,9 +160,12 @@ func (c *core) preferCalls(now time.Time, p *Peer) {
 	}
 }
 
-// via names the relay of a path; the zero ID for others.
+// via names the node that relays a path; the zero ID for others.
 func (c *core) via(p *Peer, path sock.Path) identity.NodeID {
-	return c.flowOn(p, path).node
+	if f := c.flowOn(p, path); !f.server {
+		return f.node
+	}
+	return identity.NodeID{}
 }
 
 // vias names all relays that carry packets to p now.

@@ -108,6 +108,7 @@ func (c *core) advancePeer(now time.Time, p *Peer) {
 	if !s.coolAt.IsZero() && !now.Before(s.coolAt) {
 		s.coolAt = time.Time{}
 		c.unrelay(now, p, false)
+		c.offTURN(now, p)
 	}
 	if p.both.Load() && !now.Before(s.bothUntil) {
 		p.both.Store(false)

@@ -367,7 +367,7 @@ func (c *core) routed(now time.Time, p *Peer, body []byte) {
 	}
 	secret := secret32()
 	offer := c.offer(now, p.mine)
-	sealed, err := (&parcel{secret: secret, offer: &offer, body: body, tcp: c.tcpAddrs()}).seal(c.o.key, p.key, placeOf("ring", p.node[:]))
+	sealed, err := (&parcel{secret: secret, offer: &offer, body: body, tcp: c.tcpAddrs(), turn: c.turnAddrs()}).seal(c.o.key, p.key, placeOf("ring", p.node[:]))
 	if err != nil {
 		c.o.log.Debug("not sealed", "peer", p.node, "err", err)
 		return
@@ -421,7 +421,7 @@ func (c *core) delivered(now time.Time, e mesh.Delivered) {
 		c.doubly(now, p)
 		s.route, s.routeUntil = e.Route, now.Add(ringLife)
 		s.routeSecret, s.routePlace = in.secret, replyPlace(e.Body)
-		answer := &parcel{near: c.vicinity(), tcp: c.tcpAddrs()}
+		answer := &parcel{near: c.vicinity(), tcp: c.tcpAddrs(), turn: c.turnAddrs()}
 		if in.offer != nil { // our link to it, if any, may be one that it has lost
 			offer := c.offer(now, p.mine)
 			answer.offer = &offer
@@ -430,6 +430,7 @@ func (c *core) delivered(now time.Time, e mesh.Delivered) {
 		if in.offer != nil {
 			c.punch(now, p, *in.offer)
 			c.overTCP(now, p, in.tcp)
+			c.turnTold(now, p, in.turn)
 		}
 		c.ringFlow(now, p, e.From, e.Trace, false)
 		c.hand(p, in.body)
@@ -457,6 +458,7 @@ func (c *core) routeAnswered(now time.Time, e mesh.Answered) {
 	if in.offer != nil {
 		c.meet(now, r.p, *in.offer)
 		c.overTCP(now, r.p, in.tcp)
+		c.turnTold(now, r.p, in.turn)
 	}
 	c.expectMedia(now, r.p, e.Request)
 	c.ringFlow(now, r.p, e.First, e.Trace, true)

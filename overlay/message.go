@@ -152,40 +152,51 @@ func fixed(dst, v []byte) error {
 	return nil
 }
 
-func appendCandidates(b []byte, addrs []netip.AddrPort, by []near) []byte {
-	var v []byte
-	for _, a := range addrs {
-		v = appendAddr(v, a)
+func appendCandidates(b []byte, what shared) []byte {
+	b = wire.AppendField(b, 1, appendAddrs(what.addrs))
+	if len(what.near) > 0 {
+		b = wire.AppendField(b, 2, appendNear(nil, what.near))
 	}
-	b = wire.AppendField(b, 1, v)
-	if len(by) > 0 {
-		b = wire.AppendField(b, 2, appendNear(nil, by))
+	if len(what.turn) > 0 {
+		b = wire.AppendField(b, 3, appendAddrs(what.turn))
 	}
 	return b
 }
 
-func parseCandidates(b []byte) (addrs []netip.AddrPort, by []near, err error) {
-	err = wire.Fields(b, func(f uint8, v []byte) error {
-		if f == 2 {
-			by, err = parseNear(v)
-			return err
+func parseCandidates(b []byte) (what shared, err error) {
+	err = wire.Fields(b, func(f uint8, v []byte) (err error) {
+		switch f {
+		case 1:
+			what.addrs, err = parseAddrs(v, maxCandidates)
+		case 2:
+			what.near, err = parseNear(v)
+		case 3:
+			what.turn, err = parseAddrs(v, MaxTURN)
 		}
-		if f != 1 {
-			return nil
-		}
-		for r := wire.NewReader(v); r.Len() > 0; {
-			a := readAddr(r)
-			if r.Err() != nil || len(addrs) == maxCandidates {
-				return errFrame
-			}
-			addrs = append(addrs, a)
-		}
-		return nil
+		return err
 	})
 	if err != nil {
-		return nil, nil, fmt.Errorf("overlay: candidates: %w", err)
+		return shared{}, fmt.Errorf("overlay: candidates: %w", err)
 	}
-	return addrs, by, nil
+	return what, nil
+}
+
+func appendAddrs(list []netip.AddrPort) (b []byte) {
+	for _, a := range list {
+		b = appendAddr(b, a)
+	}
+	return b
+}
+
+func parseAddrs(v []byte, most int) (list []netip.AddrPort, err error) {
+	for r := wire.NewReader(v); r.Len() > 0; {
+		a := readAddr(r)
+		if r.Err() != nil || len(list) == most {
+			return nil, errFrame
+		}
+		list = append(list, a)
+	}
+	return list, nil
 }
 
 // appendAddr appends a vec8 of IP (4 or 16 bytes) and port.

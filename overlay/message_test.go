@@ -97,15 +97,18 @@ func TestFrames(t *testing.T) {
 func TestListsRoundTrip(t *testing.T) {
 	addrs := []netip.AddrPort{netip.MustParseAddrPort("192.0.2.1:1"), netip.MustParseAddrPort("[2001:db8::1]:65535")}
 	list := []near{{identity.NodeID{1}, 20 * time.Millisecond}, {identity.NodeID{2}, 0}}
-	if got, by, err := parseCandidates(appendCandidates(nil, addrs, list)); err != nil || !reflect.DeepEqual(got, addrs) || !reflect.DeepEqual(by, list) {
-		t.Errorf("%v %v %v", got, by, err)
+	what := shared{addrs, list, addrs[:1]}
+	if got, err := parseCandidates(appendCandidates(nil, what)); err != nil || !reflect.DeepEqual(got, what) {
+		t.Errorf("%v %v", got, err)
 	}
 	many := make([]netip.AddrPort, maxCandidates+1)
 	for i := range many {
 		many[i] = addrs[0]
 	}
-	if _, _, err := parseCandidates(appendCandidates(nil, many, nil)); err == nil {
-		t.Error("too many candidates accepted")
+	for _, what := range []shared{{addrs: many}, {turn: many[:MaxTURN+1]}} {
+		if _, err := parseCandidates(appendCandidates(nil, what)); err == nil {
+			t.Error("too many candidates accepted")
+		}
 	}
 }
 
@@ -128,7 +131,7 @@ func FuzzHello(f *testing.F) {
 }
 
 func FuzzControl(f *testing.F) {
-	f.Add(appendFrame(nil, frameCandidates, appendCandidates(nil, []netip.AddrPort{netip.MustParseAddrPort("[::1]:1")}, []near{{}})))
+	f.Add(appendFrame(nil, frameCandidates, appendCandidates(nil, shared{[]netip.AddrPort{netip.MustParseAddrPort("[::1]:1")}, []near{{}}, []netip.AddrPort{netip.MustParseAddrPort("192.0.2.1:1")}})))
 	f.Add([]byte{frameSession, 0xff, 0xff})
 	f.Fuzz(func(t *testing.T, b []byte) {
 		typ, body, err := readFrame(bytes.NewReader(b))
@@ -140,11 +143,11 @@ func FuzzControl(f *testing.F) {
 		}
 		switch typ {
 		case frameCandidates:
-			addrs, by, err := parseCandidates(body)
-			if err == nil && (len(addrs) > maxCandidates || len(by) > maxNear) {
+			what, err := parseCandidates(body)
+			if err == nil && (len(what.addrs) > maxCandidates || len(what.near) > maxNear || len(what.turn) > MaxTURN) {
 				t.Error("too many candidates")
 			}
-			for _, a := range addrs {
+			for _, a := range append(what.addrs, what.turn...) {
 				if !a.Addr().IsValid() || a.Addr().Is4In6() {
 					t.Errorf("address %v", a)
 				}

@@ -50,6 +50,7 @@ func (c *core) networkChanged(now time.Time) {
 			p.state.paths.NetworkChanged(now)
 		}
 	}
+	c.turnRenew()
 	c.shareSoon(now)
 	c.o.log.Info("network changed", "peers", len(c.order))
 }
@@ -70,11 +71,11 @@ func (c *core) advanceSharing(now time.Time) {
 		return
 	}
 	s.due, s.last = time.Time{}, now
-	addrs := c.addresses()
-	if slices.Equal(addrs, s.told) {
+	told := append(c.addresses(), c.turnAddrs()...)
+	if slices.Equal(told, s.told) {
 		return
 	}
-	s.told = addrs
+	s.told = told
 	for _, p := range c.order {
 		if p.state.linked && p.state.shared {
 			c.share(p)
@@ -86,6 +87,7 @@ func (c *core) advanceSharing(now time.Time) {
 type shared struct {
 	addrs []netip.AddrPort
 	near  []near
+	turn  []netip.AddrPort // at TURN servers
 }
 
 // told uses what a peer shared, once somebody here needs that peer. The other side
@@ -97,7 +99,14 @@ func (c *core) told(now time.Time, p *Peer, what shared) {
 		return
 	}
 	s.untold, s.near = shared{}, what.near
+	s.told = what.addrs
+	if len(what.turn) > 0 {
+		s.atTURN = what.turn
+	}
 	c.addCandidates(now, p, what.addrs)
+	if s.media {
+		c.overTURN(now, p)
+	}
 }
 
 // keep holds a peer for the session layer.

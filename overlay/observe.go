@@ -82,7 +82,7 @@ func (c *core) observe(now time.Time, p *Peer) {
 		return
 	}
 	if s.active.Local >= len(c.o.cfg.Conns) {
-		if s.udp.IsValid() && c.kindOf(s.active) == nat.TCP {
+		if s.udp.IsValid() && c.kindOf(p, s.active) == nat.TCP {
 			// Does UDP get nothing back there, or anywhere?
 			c.serve(p, l)
 			c.obs.asker.SetPeer(s.number, l.hello.cred())

@@ -47,10 +47,13 @@ type Config struct {
 	UseTCP    bool
 	ListenTCP string
 	TCP       carrier.Config
-	// Relay limits what this node carries for others; MayRelay refuses some of
-	// it with an error. MayRelay runs on the loop and must return at once.
+	// Relay limits what this node carries for others. MayRelay is asked once for
+	// each neighbour, before anything is carried for it; an error refuses. It runs
+	// on a goroutine of its own, for which Close does not wait.
 	Relay    relay.Limits
-	MayRelay func(relay.Ask) error
+	MayRelay func(RelayAsk) error
+	// TURN are servers that relay this node's calls, at most MaxTURN.
+	TURN []relay.TURN
 	// PortShare is the part of its port block that a household behind a NAT with
 	// endpoint-dependent mapping lends to a search; 0 means a quarter, more than
 	// a half is cut to it.
@@ -149,6 +152,7 @@ func New(cfg Config) (*Overlay, error) {
 	o.core.meets.book = nat.NewAppointments()
 	o.core.meets.names = make(map[identity.NodeID][32]byte)
 	o.core.relays = newRelaying(o.core)
+	o.core.turn.locals = make(map[int]turnLocal)
 	if o.core.records, err = newRecording(o, o.core.rng); err != nil {
 		return nil, err
 	}
@@ -200,6 +204,11 @@ func New(cfg Config) (*Overlay, error) {
 		return nil, fmt.Errorf("overlay: listen: %w", err)
 	}
 	o.tasks.run(o.accept)
+	for i, t := range cfg.TURN[:min(len(cfg.TURN), MaxTURN)] {
+		renew := make(chan struct{}, 1)
+		o.loop.Do(o.ctx, func(time.Time) { o.core.turn.renewed = append(o.core.turn.renewed, renew) })
+		o.tasks.run(func() { o.holdTURN(i, t, renew) })
+	}
 	if cfg.ListenTCP != "" {
 		if o.tcp, err = carrier.Listen(cfg.TCP, cfg.ListenTCP); err != nil {
 			o.Close()

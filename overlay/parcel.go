@@ -23,6 +23,7 @@ import (
 //	 1 sender's node key(32)   2 secret of the lock(32)   3 offer(≤ 600)   4 session message(≤ 3,129)
 //	 5 neighbours of the sender: node ID(32) and round trip(2, ms) each, at most 24
 //	 6 where the sender takes TCP: vec8 of IP and port each, at most 3
+//	 7 where the sender is reached at TURN servers: likewise, at most 2; in rings and their answers
 //
 // The signature covers place, too: what the parcel is part of, so that it
 // works nowhere else. The seal's info is "p2pos parcel v1".
@@ -33,6 +34,7 @@ type parcel struct {
 	body   []byte
 	near   []near           // from's neighbours, to look for relays among
 	tcp    []netip.AddrPort // where from takes TCP
+	turn   []netip.AddrPort // where from is reached through TURN servers
 }
 
 const (
@@ -61,11 +63,10 @@ func (p *parcel) seal(key ed25519.PrivateKey, to ed25519.PublicKey, place []byte
 		b = wire.AppendField(b, 5, appendNear(nil, p.near))
 	}
 	if len(p.tcp) > 0 {
-		var v []byte
-		for _, a := range p.tcp[:min(len(p.tcp), maxTCPAddrs)] {
-			v = appendAddr(v, a)
-		}
-		b = wire.AppendField(b, 6, v)
+		b = wire.AppendField(b, 6, appendAddrs(p.tcp[:min(len(p.tcp), maxTCPAddrs)]))
+	}
+	if len(p.turn) > 0 {
+		b = wire.AppendField(b, 7, appendAddrs(p.turn[:min(len(p.turn), MaxTURN)]))
 	}
 	b = append(b, identity.Sign(key, parcelContext, append(bytes.Clone(b), place...))...)
 	sealed, err := identity.SealToNode(to, []byte(parcelContext), b)
@@ -105,13 +106,13 @@ func openParcel(key ed25519.PrivateKey, sealed, place []byte, now time.Time) (p 
 			p.near, err = parseNear(v)
 			return err
 		case 6:
-			for r := wire.NewReader(v); r.Len() > 0; {
-				a := readAddr(r)
-				if r.Err() != nil || len(p.tcp) == maxTCPAddrs {
-					return errParcel
-				}
-				p.tcp = append(p.tcp, a)
-			}
+			var err error
+			p.tcp, err = parseAddrs(v, maxTCPAddrs)
+			return err
+		case 7:
+			var err error
+			p.turn, err = parseAddrs(v, MaxTURN)
+			return err
 		}
 		return nil
 	})

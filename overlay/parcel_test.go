@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"crypto/ed25519"
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
@@ -27,7 +28,7 @@ func TestParcel(t *testing.T) {
 		Candidates: []netip.AddrPort{netip.MustParseAddrPort("192.0.2.1:4000")},
 	}
 	place := placeOf("ring", public(ben))
-	in := parcel{secret: bytes.Repeat([]byte{7}, 32), offer: offer, body: []byte("invite")}
+	in := parcel{secret: bytes.Repeat([]byte{7}, 32), offer: offer, body: []byte("invite"), tcp: offer.Candidates, turn: offer.Candidates}
 	sealed, err := in.seal(anna, public(ben), place)
 	if err != nil {
 		t.Fatal(err)
@@ -37,7 +38,7 @@ func TestParcel(t *testing.T) {
 		t.Fatal(err)
 	}
 	if !got.from.Equal(public(anna)) || !bytes.Equal(got.secret, in.secret) || !bytes.Equal(got.body, in.body) ||
-		got.offer == nil || got.offer.Cred != offer.Cred {
+		got.offer == nil || got.offer.Cred != offer.Cred || !slices.Equal(got.tcp, in.tcp) || !slices.Equal(got.turn, in.turn) {
 		t.Errorf("got %+v", got)
 	}
 	if _, err := openParcel(mallory, sealed, place, now); err == nil {

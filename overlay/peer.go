@@ -48,14 +48,17 @@ type peerState struct {
 	why       string         // no direct path is to be expected; "" = nothing known
 	number    nat.Peer       // the observer's; 0 = it does not know this peer
 	media     bool
-	mediaAt   time.Time     // since when
-	shared    bool          // it was told our addresses: a session peer
-	untold    shared        // what it told before anybody here needed it
-	heard     time.Time     // latest genuine media the paths know of
-	active    sock.Path     // what the socket was told last
-	down      time.Time     // since when no path is known to work
-	lost      bool          // one did before
-	attested  []attestation // what introducers say
+	mediaAt   time.Time        // since when
+	shared    bool             // it was told our addresses: a session peer
+	untold    shared           // what it told before anybody here needed it
+	told      []netip.AddrPort // its addresses, as it said last on a link
+	admitted  admission        // whether anything is carried for it
+	atTURN    []netip.AddrPort // where it is reached through TURN servers
+	heard     time.Time        // latest genuine media the paths know of
+	active    sock.Path        // what the socket was told last
+	down      time.Time        // since when no path is known to work
+	lost      bool             // one did before
+	attested  []attestation    // what introducers say
 
 	// Of the mesh, and of messages over the route while no link stands.
 	via         identity.NodeID // who introduced it
@@ -118,6 +121,7 @@ type PathInfo struct {
 	RTT    time.Duration     // smoothed; 0 = not measured yet
 	Up     bool              // false: no path answers at the moment
 	Vias   []identity.NodeID // the relays in use, the one that leads first
+	Server string            // the TURN server in use, its URL or address; "" = none
 	Reason string            // why it is not direct; "" when it is
 }
 

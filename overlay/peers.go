@@ -212,7 +212,7 @@ func (c *core) adopt(now time.Time, l *Link, via sock.Path) {
 func (c *core) openPaths(now time.Time, p *Peer, theirs nat.Cred) {
 	s := &p.state
 	s.paths = &ways{c: c, p: p, m: nat.NewPaths(p.mine, theirs, c.rng, nat.Options{
-		Keepalive: nat.KeepaliveOf(c.obs.class.Behaviour()), Budget: c.budget, Kind: c.kindOf,
+		Keepalive: nat.KeepaliveOf(c.obs.class.Behaviour()), Budget: c.budget, Kind: func(path sock.Path) nat.Kind { return c.kindOf(p, path) },
 	})}
 	s.paths.SetMedia(now, s.media)
 	c.o.handles.Store(s.paths.Handle(), p)
@@ -308,10 +308,9 @@ func (c *core) frame(now time.Time, l *Link, typ byte, body []byte) {
 	case frameMesh:
 		err = c.mesh.m.Receive(now, from, body)
 	case frameCandidates:
-		addrs, by, perr := parseCandidates(body)
-		err = perr
-		if err == nil {
-			c.told(now, l.peer, shared{addrs, by})
+		var what shared
+		if what, err = parseCandidates(body); err == nil {
+			c.told(now, l.peer, what)
 		}
 	}
 	if err != nil {
@@ -355,7 +354,7 @@ func (c *core) share(p *Peer) {
 	if l == nil {
 		return
 	}
-	if err := l.send(frameCandidates, appendCandidates(nil, c.addresses(), c.vicinity())); err != nil {
+	if err := l.send(frameCandidates, appendCandidates(nil, shared{c.addresses(), c.vicinity(), c.turnAddrs()})); err != nil {
 		c.o.log.Debug("candidates not sent", "peer", p.node, "err", err)
 	}
 	p.state.shared = true

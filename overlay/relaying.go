@@ -27,6 +27,7 @@ type relaying struct {
 	opening map[uint32]*Peer // requests for flows on their way
 	ringing *Peer            // whose ring's flow is being opened right now
 	early   bool             // and nobody knows yet whether it leads there
+	asked   int              // questions to Config.MayRelay that are open
 }
 
 // ownFlow is a flow of this node's own.
@@ -60,7 +61,7 @@ type near struct {
 func newRelaying(c *core) relaying {
 	return relaying{
 		server: relay.NewServer(relay.ServerConfig{
-			Key: c.o.key, Limits: c.o.cfg.Relay, Policy: c.o.cfg.MayRelay,
+			Key: c.o.key, Limits: c.o.cfg.Relay,
 			LastUsed: func(h relay.Hop) time.Time {
 				p := c.peers[h.Node]
 				if p == nil {
@@ -103,20 +104,20 @@ func (o *Overlay) relayFrame(from *sock.Peer, b []byte) {
 	to.Send(b) // a frame that can't go on is lost, as on any network
 }
 
-// kindOf judges a path, with those that only this package knows.
-func (c *core) kindOf(p sock.Path) nat.Kind {
-	if p.Local == c.relays.local {
+// kindOf judges a path to a peer, with those that only this package knows.
+func (c *core) kindOf(p *Peer, path sock.Path) nat.Kind {
+	if path.Local == c.relays.local || c.turnServer(p, path) != "" {
 		return nat.Relay
 	}
-	if _, ok := c.tcp[p.Local]; ok {
+	if _, ok := c.tcp[path.Local]; ok {
 		return nat.TCP
 	}
 	for _, l := range c.obs.onLink {
-		if l.Contains(p.Remote.Addr()) {
+		if l.Contains(path.Remote.Addr()) {
 			return nat.LAN
 		}
 	}
-	return nat.KindOf(p)
+	return nat.KindOf(path)
 }
 
 // salt is a secret of the two ends of a link.
@@ -139,8 +140,10 @@ func (c *core) relayUp(now time.Time, p *Peer) {
 		if a := s.active.Remote.Addr(); c.o.cfg.Network.IsPublic() && !inside(a) {
 			n.Addr = a
 		}
-		c.relays.server.LinkUp(now, p.node, n)
 		c.relays.client.LinkUp(now, p.node, n.Salt)
+		if c.mayRelay(p) {
+			c.relays.server.LinkUp(now, p.node, n)
+		}
 	case s.relay && (!s.linked || !direct && !s.lost):
 		s.relay = false
 		c.relays.server.LinkDown(now, p.node)
@@ -308,7 +311,7 @@ func (c *core) direct(p *Peer) bool {
 		return false
 	}
 	primary, _, ok := s.paths.Active()
-	return ok && c.kindOf(primary) != nat.Relay
+	return ok && c.kindOf(p, primary) != nat.Relay
 }
 
 // vouched takes a relay's word on where it reaches a peer. With it, what was
@@ -319,6 +322,9 @@ func (c *core) vouched(now time.Time, p, by *Peer, at netip.AddrPort) {
 	}
 	c.attest(p, by, at)
 	c.addCandidates(now, p, []netip.AddrPort{at})
+	if p.state.media {
+		c.overTURN(now, p)
+	}
 	if o := p.state.offer; !c.direct(p) && o.NodeKey != nil && c.attestedHost(p, o.Outside.Addr()) && !p.state.vouched {
 		p.state.vouched = true
 		c.startPunch(now, p, o) // does nothing when one runs already
@@ -452,7 +458,7 @@ func (c *core) warm(now time.Time, p *Peer) {
 
 // carrierOf says who relays a peer's packets now, if anybody does.
 func (c *core) carrierOf(p *Peer) (id mesh.ID, relayed bool) {
-	if c.kindOf(p.state.active) != nat.Relay {
+	if c.kindOf(p, p.state.active) != nat.Relay {
 		return mesh.ID{}, false
 	}
 	return c.via(p, p.state.active), true

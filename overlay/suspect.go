@@ -88,13 +88,14 @@ func (c *core) moved(now time.Time) {
 			p.state.paths.NetworkChanged(now)
 		}
 	}
+	c.turnRenew()
 	c.shareSoon(now)
 	c.o.log.Debug("our address has changed", "peers", len(c.order))
 }
 
 // lostDirect has a new direct path looked for soon.
 func (c *core) lostDirect(now time.Time, p *Peer, from, to sock.Path) {
-	if s := &p.state; s.media && c.kindOf(from) != nat.Relay && c.kindOf(to) == nat.Relay {
+	if s := &p.state; s.media && c.kindOf(p, from) != nat.Relay && c.kindOf(p, to) == nat.Relay {
 		s.againAt, s.againWait = now.Add(againSoon), againFirst
 		c.touch(p)
 	}

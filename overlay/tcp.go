@@ -140,7 +140,7 @@ func (c *core) onlyTCP() bool {
 		if !p.state.linked {
 			continue
 		}
-		switch c.kindOf(p.state.active) {
+		switch c.kindOf(p, p.state.active) {
 		case nat.TCP:
 			tcp = true
 		case nat.Relay:

@@ -143,6 +143,7 @@ type pathEvent struct {
 	Kind   string   `json:"kind"`
 	Via    string   `json:"via"`
 	Vias   []string `json:"vias"`
+	Server string   `json:"server,omitempty"` // TURN
 	Remote string   `json:"remote"`
 	Local  string   `json:"local"`
 	RTT    float64  `json:"rtt_ms"`
@@ -161,7 +162,7 @@ func pathOf(p p2pos.Path, call string, t time.Duration) pathEvent {
 	}
 	return pathEvent{
 		Call: call, Kind: p.Kind, Via: via, Vias: vias, Remote: addr(p.Remote), Local: addr(p.Local),
-		RTT: millis(p.RTT), TCall: seconds(t), Reason: p.Reason,
+		RTT: millis(p.RTT), TCall: seconds(t), Reason: p.Reason, Server: p.Server,
 	}
 }
 
@@ -177,6 +178,9 @@ func (pathEvent) name() string { return "path" }
 func (e pathEvent) text() string {
 	if e.Kind == "" {
 		return e.Reason
+	}
+	if e.Server != "" {
+		return "path: relayed by the TURN server " + e.Server
 	}
 	if len(e.Vias) > 0 {
 		s := fmt.Sprintf("path: relayed by %d other nodes", len(e.Vias))

@@ -30,6 +30,12 @@ type TURN struct {
 	TLS *tls.Config
 }
 
+// Check reports a URL that is none. It does no I/O.
+func (t TURN) Check() error {
+	_, err := parseTURNURL(t.URL)
+	return err
+}
+
 // TURNError reports a TURN server that answered and refused.
 type TURNError struct {
 	Server string // host:port
