@@ -28,6 +28,11 @@ func (s *sim) square(n int) (nodes []*Node, join []string) {
 		nodes = append(nodes, node)
 	}
 	<-time.After(10 * time.Second)
+	for i, node := range nodes {
+		if got := node.Status().Links; got != n-1 {
+			s.t.Errorf("node %d has %d links in a network of %d", i, got, n)
+		}
+	}
 	return nodes, join
 }
 

@@ -45,6 +45,9 @@ func prefixOf(a netip.Addr) prefix {
 // diverse reports whether one more link would keep the caps. self may be in
 // the table already; it is not counted. Spare links are not, they go; anchors
 // are invited.
+//
+// Which buckets they are in does not matter for the first few links: in a small
+// network all may be behind one carrier's NAT, and must not fall apart into pairs.
 func (c *core) diverse(id ID, p prefix, via ID) bool {
 	if c.noCaps || p == local {
 		return true
@@ -69,5 +72,5 @@ func (c *core) diverse(id ID, p prefix, via ID) bool {
 			sameVia++
 		}
 	}
-	return inBucket < perPrefixInBucket && inTable < perPrefixInTable && sameVia < max(viaFree, (all+1)/viaShare)
+	return (inBucket < perPrefixInBucket || all < siblings) && inTable < perPrefixInTable && sameVia < max(viaFree, (all+1)/viaShare)
 }

@@ -198,21 +198,28 @@ func TestWantedInVain(t *testing.T) {
 	}
 }
 
-// A node of a prefix that fills the table is not punched, whoever agreed.
+// A node of a prefix that fills a bucket is not punched, whoever agreed; but in
+// a small network all may have one prefix.
 func TestWantedDiverse(t *testing.T) {
-	b := newBench(t, Config{})
-	k := &cards{self: b.m.ID()}
-	via, node := testCard(1, Open), k.in(3)
-	b.up(Link{Card: via, Ours: true})
-	for i := range perPrefixInBucket {
-		b.up(Link{Card: k.in(3), Addr: address(700, i), Ours: true})
-	}
-	b.told(via, node)
-	w := eventsOf[Wanted](b)[0]
-	b.m.Introduce(b.now, w.Request, nil)
-	b.receive(via, message{request: w.Request, seen: address(700, 9)}, typeReply)
-	if len(eventsOf[Agreed](b)) > 0 || len(eventsOf[Refused](b)) != 1 {
-		t.Error("third of a /24 in a bucket")
+	for _, others := range []int{0, siblings - perPrefixInBucket - 2, siblings - perPrefixInBucket - 1, siblings} {
+		b := newBench(t, Config{})
+		k := &cards{self: b.m.ID()}
+		via, node := testCard(1, Open), k.in(3)
+		b.up(Link{Card: via, Ours: true})
+		for i := range perPrefixInBucket {
+			b.up(Link{Card: k.in(3), Addr: address(700, i), Ours: true})
+		}
+		for i := range others {
+			b.up(Link{Card: k.in(2 + 2*(i%2)), Addr: address(800+i, 1), Ours: true})
+		}
+		b.told(via, node)
+		w := eventsOf[Wanted](b)[0]
+		b.m.Introduce(b.now, w.Request, nil)
+		b.receive(via, message{request: w.Request, seen: address(700, 9)}, typeReply)
+		small := 1+perPrefixInBucket+others < siblings
+		if got := len(eventsOf[Agreed](b)) == 1; got != small || len(eventsOf[Refused](b)) == 1 == small {
+			t.Errorf("%d others: a third of a /24 in a bucket: agreed %v", others, got)
+		}
 	}
 }
 
