@@ -31,7 +31,8 @@ type outcome struct{ direction, stage, reason string }
 // points, loss as voice bears it.
 func newTally() *tally {
 	return &tally{
-		ended: make(map[outcome]uint64), warnings: make(map[string]uint64),
+		ended:     make(map[outcome]uint64),
+		warnings:  map[string]uint64{"high-rtt": 0, "high-jitter": 0, "high-loss": 0, "low-mos": 0}, // a rate needs the 0 before the 1
 		ring:      metric.NewBuckets(0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
 		first:     metric.NewBuckets(0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5),
 		talked:    metric.NewBuckets(1, 10, 60, 300, 900, 3600, 4*3600),

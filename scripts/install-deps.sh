@@ -24,6 +24,8 @@ if [ "$(uname -s)" = Linux ]; then
 	want turnserver coturn
 	want miniupnpd miniupnpd-nftables # the program alone, no service that starts
 fi
+# The dashboard's queries are evaluated by make test-long.
+[ "${P2POS_LONG:-}" != 1 ] || [ "$(uname -s)" != Linux ] || want prometheus prometheus
 # A browser is large, and only make test-long calls from page to page. On
 # Ubuntu it is a snap, which containers don't run.
 if [ "${P2POS_LONG:-}" = 1 ] && ! have chromium-browser && ! have google-chrome; then
@@ -55,8 +57,10 @@ log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 # One source that can't be reached need not matter: install decides.
 root apt-get -q -o DPkg::Lock::Timeout=120 update >"$log" 2>&1 || note "apt-get update failed, trying with the lists there are"
-# The tests start their own turnserver; a public one is not ours to set up.
-case "$missing" in *coturn*) root systemctl mask coturn.service >>"$log" 2>&1 || : ;; esac
+# The tests start their own turnserver and Prometheus; services are not ours to set up.
+for service in coturn prometheus; do
+	case "$missing" in *$service*) root systemctl mask $service.service >>"$log" 2>&1 || : ;; esac
+done
 # shellcheck disable=SC2086 # a list of words
 if ! root env DEBIAN_FRONTEND=noninteractive apt-get -q -y -o DPkg::Lock::Timeout=120 install --no-install-recommends $missing >>"$log" 2>&1; then
 	tail -n 20 "$log" >&2
