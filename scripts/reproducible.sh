@@ -10,10 +10,11 @@ cd "$(dirname "$0")/.."
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
+mkdir -p "$work/one" "$work/another"
+git ls-files -z | xargs -0 cp --parents -t "$work/one"
+cp -r "$work/one" "$work/another/deeper" # of one moment, whatever is edited meanwhile
 sums=
 for place in one another/deeper; do
-	mkdir -p "$work/$place"
-	git ls-files -z --cached --others --exclude-standard | xargs -0 cp --parents -t "$work/$place"
 	step "go build in $place"
 	(
 		cd "$work/$place"

@@ -32,6 +32,9 @@ fi
 step "licences of third parties"
 go run ./internal/tools/licences -check
 
+sh scripts/vuln.sh
+sh scripts/reproducible.sh
+
 sh scripts/fuzz.sh
 
 step "go test, the long tests included"
