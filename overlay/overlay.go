@@ -175,7 +175,7 @@ func New(cfg Config) (*Overlay, error) {
 			}
 		},
 		Down: func(local int, err error) {
-			o.log.Warn("socket gone", "local", local, "err", err)
+			o.log.Warn("socket gone", "socket", local, "err", err)
 			o.loop.Do(o.ctx, func(now time.Time) { o.core.socketDown(now, local) })
 		},
 	})

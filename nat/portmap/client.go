@@ -146,11 +146,12 @@ func (c *Client) publish(events []Event, mappings []Mapping) {
 	for _, e := range events {
 		switch e := e.(type) {
 		case Mapped:
-			c.log.Info("port mapped", "method", e.Method, "external", e.Mapping.External, "internal", e.Internal, "gateway", e.Gateway)
+			c.log.Info("port mapped", "method", e.Method)
+			c.log.Debug("port mapped at", "external", e.Mapping.External, "internal", e.Internal, "gateway", e.Gateway)
 		case Lost:
-			c.log.Info("port mapping lost", "method", e.Method, "external", e.Mapping.External, "err", e.Err)
+			c.log.Info("port mapping lost", "method", e.Method, "err", e.Err)
 		case Failed:
-			c.log.Info("no port mapping", "gateway", e.Gateway, "err", e.Err)
+			c.log.Info("no port mapping", "err", e.Err)
 		}
 	}
 	if len(events) > 0 {
