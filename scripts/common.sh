@@ -12,7 +12,7 @@ GOFLAGS="${GOFLAGS:+$GOFLAGS }-buildvcs=false"
 export PATH GOFLAGS
 
 # Modules of their own, each with a replace to this checkout.
-MODULES='examples/headset internal/embedtest'
+MODULES='examples/headset metric/otel internal/embedtest'
 
 step() { printf '== %s\n' "$*"; }
 note() { printf 'note: %s\n' "$*" >&2; }

@@ -29,6 +29,10 @@ if [ -n "$TAGS" ]; then
 	(cd examples/headset && go vet -tags "$TAGS" ./... && go test -count=1 -tags "$TAGS" ./...)
 fi
 
+step "metric/otel, a module of its own: go vet and go test"
+# shellcheck disable=SC2086 # RACE may be empty
+(cd metric/otel && go vet ./... && go test $RACE -count=1 ./...)
+
 step "licences of third parties"
 go run ./internal/tools/licences -check
 
