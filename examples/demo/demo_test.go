@@ -20,11 +20,12 @@ import (
 // machine cannot be heard.
 func TestRun(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) { testRun(t, options{seconds: 10}) })
+	synctest.Test(t, func(t *testing.T) { testRun(t, options{seconds: 5}) })
 }
 
 // So it does where the punch comes through before the two have a link.
 func TestRunEasy(t *testing.T) {
+	needLong(t)
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) { testRun(t, options{seconds: 5, easy: true}) })
 }
@@ -85,22 +86,40 @@ func checkPicture(t *testing.T, file string, wants ...string) {
 	}
 }
 
+// needLong skips what forms one more network of 24 nodes.
+func needLong(t *testing.T) {
+	if os.Getenv("P2POS_LONG") == "" {
+		t.Skip("takes half a minute of a core: set P2POS_LONG=1")
+	}
+}
+
 // Somebody who stops the demo does not wait for it.
 func TestInterrupt(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, testInterrupt)
+	synctest.Test(t, func(t *testing.T) { testInterrupt(t, "24 nodes") })
 }
 
-func testInterrupt(t *testing.T) {
+func TestInterruptTalking(t *testing.T) {
+	needLong(t)
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) { testInterrupt(t, "talking") })
+}
+
+func testInterrupt(t *testing.T, at string) {
 	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
 	stop := writer(func(b []byte) (int, error) {
-		if bytes.Contains(b, []byte("talking")) {
+		if bytes.Contains(b, []byte(at)) {
 			cancel()
 		}
 		return len(b), nil
 	})
+	start := time.Now()
 	if err := run(ctx, options{out: t.TempDir(), seconds: 60}, &screen{w: stop}, nil); !errors.Is(err, context.Canceled) {
 		t.Errorf("%v", err)
+	}
+	if took := time.Since(start); took > 30*time.Second {
+		t.Errorf("stopped after %v", took)
 	}
 }
 
