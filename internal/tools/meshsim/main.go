@@ -31,6 +31,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
@@ -57,7 +58,7 @@ func run(args []string, out io.Writer) error {
 	owners := fs.Int("owners", 200, "how many nodes publish records, one device each")
 	parallel := fs.Int("parallel", 2, "runs at a time")
 	asJSON := fs.Bool("json", false, "print JSON")
-	pictures := fs.String("out", "", "folder for pictures; empty draws none")
+	pictures := fs.String("out", "", "folder for pictures and table.txt, what was printed; empty writes none")
 	if err := fs.Parse(args); err != nil {
 		return err
 	}
@@ -71,6 +72,17 @@ func run(args []string, out io.Writer) error {
 	}
 	if err != nil {
 		return err
+	}
+	if *pictures != "" && !*asJSON {
+		if err := os.MkdirAll(*pictures, 0o755); err != nil {
+			return err
+		}
+		table, err := os.Create(filepath.Join(*pictures, "table.txt"))
+		if err != nil {
+			return err
+		}
+		defer table.Close()
+		out = io.MultiWriter(out, table)
 	}
 	b := &bench{odds: o, oddsBy: *punching, form: *form, rings: *rings}
 	if b.devices, err = makeDevices(*owners); err != nil {

@@ -34,16 +34,23 @@ func standardMix(t *testing.T, s string) mix {
 	return m
 }
 
-// TestSteady holds a grown network to what it promises.
+// TestSteady holds a grown network to what it promises, and the compact form to
+// the machines themselves.
 func TestSteady(t *testing.T) {
 	b := testBench(t, 20)
-	r, err := b.run(job{name: "steady", n: 200, mix: standardMix(t, "10/45/30/15"), seed: 3})
+	jobs, err := jobsOf("150", "10/45/30/15", "steady,compact", 3, 1)
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.print(testWriter{t})
+	if os.Getenv("P2POS_LONG") != "" {
+		jobs[0].n, jobs[1].n, b.rings = 3000, 3000, 5000
+	}
+	list, err := b.runAll(jobs, 2, func(r *report) { r.print(testWriter{t}) })
+	if err != nil {
+		t.Fatal(err)
+	}
 	found := 0
-	for _, m := range r.Metrics {
+	for _, m := range list[0].Metrics {
 		switch {
 		case strings.HasSuffix(m.Name, "arrived"):
 			found++
@@ -57,13 +64,22 @@ func TestSteady(t *testing.T) {
 	if found != 3 {
 		t.Errorf("%d figures of what arrived, not 3", found)
 	}
+	for _, c := range []struct {
+		name string
+		off  float64 // by how much they may differ
+	}{{"links: mean", 0.2}, {"hops: mean", 0.1}, {"ring, 1 copy: one way p50", 0.2}, {"ring, 3 copies: one way p50", 0.2}} {
+		real, compact := list[0].value(c.name), list[1].value(c.name)
+		if math.Abs(compact/real-1) > c.off {
+			t.Errorf("%s: compact %v, machines %v", c.name, compact, real)
+		}
+	}
 }
 
 // TestTrace: same seed, same trace, whatever else runs; another seed, another.
 func TestTrace(t *testing.T) {
 	b := testBench(t, 20)
 	b.rings = 100
-	jobs, err := jobsOf("60", "0/50/33/17", "fail50", 5, 2)
+	jobs, err := jobsOf("30", "0/50/33/17", "fail50", 5, 2)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -77,32 +93,6 @@ func TestTrace(t *testing.T) {
 	}
 	if one.Trace == other.Trace {
 		t.Error("another seed left the same trace")
-	}
-}
-
-// TestCompact holds the compact form to the machines themselves, with a grown
-// network in between.
-func TestCompact(t *testing.T) {
-	b := testBench(t, 1)
-	jobs, err := jobsOf("200", "10/45/30/15", "steady,compact", 1, 1)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if os.Getenv("P2POS_LONG") != "" {
-		jobs[0].n, jobs[1].n, b.rings = 3000, 3000, 5000
-	}
-	list, err := b.runAll(jobs, 2, func(r *report) { r.print(testWriter{t}) })
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, c := range []struct {
-		name string
-		off  float64 // by how much they may differ
-	}{{"links: mean", 0.2}, {"hops: mean", 0.1}, {"ring, 1 copy: one way p50", 0.2}, {"ring, 3 copies: one way p50", 0.2}} {
-		real, compact := list[0].value(c.name), list[1].value(c.name)
-		if math.Abs(compact/real-1) > c.off {
-			t.Errorf("%s: compact %v, machines %v", c.name, compact, real)
-		}
 	}
 }
 

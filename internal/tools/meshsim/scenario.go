@@ -35,11 +35,15 @@ func scenarios() []string {
 	}
 }
 
-// standard is the set of `make bench-overlay`: everything at a thousand nodes,
-// what the promises are about at ten thousand, and the compact form of a million.
+// standard is the set of `make bench-overlay`: the promises at a hundred nodes,
+// everything at a thousand, what only size can show at ten thousand, and the compact
+// form up to a million.
 func standard(seed uint64) (jobs []job) {
 	usual, hidden := mix{0.10, 0.45, 0.30, 0.15}, mix{0, 0.50, 0.33, 0.17}
 	add := func(name string, n int, m mix) { jobs = append(jobs, job{name, n, m, seed}) }
+	for _, name := range []string{"steady", "fail50", "churn10", "holes20"} {
+		add(name, 100, usual)
+	}
 	add("steady", 10_000, usual)
 	add("fail50", 10_000, usual)
 	for _, name := range scenarios() {
