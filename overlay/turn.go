@@ -103,7 +103,7 @@ func (o *Overlay) useTURN(number int, cfg relay.TURN, renew <-chan struct{}) err
 
 func (c *core) turnUp(now time.Time, local int, at turnLocal) {
 	c.turn.locals[local] = at
-	c.o.log.Info("TURN address", "url", at.server, "local", local)
+	c.o.log.Info("TURN address", "url", at.server, "socket", local)
 	c.shareSoon(now)
 	for _, p := range slices.Clone(c.order) {
 		if p.state.media {
