@@ -43,6 +43,7 @@ var layers = house.Layers{
 		"overlay/lan":       {"internal/drive"},
 		"internal/carrier":  {"internal/wire"},
 		"overlay":           {"identity", "nat", "overlay/mesh", "overlay/directory", "overlay/mailbox", "overlay/relay", "internal/wire", "internal/sock", "internal/carrier", "internal/drive"},
+		"session/files":     {"identity", "internal/wire"},
 		"session/ratchet":   {"identity", "internal/wire"},
 		"session/chat":      {"identity", "session/ratchet", "internal/wire"},
 		"session":           {"identity", "nat", "overlay", "media", "internal/wire", "internal/drive"},
@@ -51,7 +52,7 @@ var layers = house.Layers{
 
 		// An embedder pays for what it uses: never media/webrtc or media/libopus.
 		".": {
-			"identity", "nat", "nat/portmap", "overlay", "overlay/lan", "overlay/relay", "session", "media", "media/ogg", "media/opus", "metric",
+			"identity", "nat", "nat/portmap", "overlay", "overlay/lan", "overlay/relay", "session", "session/files", "media", "media/ogg", "media/opus", "metric",
 			"internal/wire", "internal/sock", "internal/drive", "internal/store",
 		},
 
@@ -143,12 +144,19 @@ var purity = house.Purity{
 		"overlay/reach.go":          "dials and asks in the background, with time limits",
 		"overlay/relay/endpoint.go": "read deadlines and times of use of a relayed connection",
 		"session/call.go":           "a call's goroutines, as the application sees it",
+		"session/files/desk.go":     "holds all transfers: lock, clock, goroutines; logs",
+		"session/files/disk.go":     "files that are sent and received",
+		"session/files/hear.go":     "reads lanes; disk work",
+		"session/files/lane.go":     "writes lanes, with pauses",
+		"session/files/transfer.go": "a transfer as the application sees it; disk work",
+		"session/lanes.go":          "takes streams in the background, with a time limit",
 		"session/flow.go":           "a call's packets between tracks and sockets, its reports",
 		"session/video_flow.go":     "a call's picture between tracks and sockets, its feedback",
 		"overlay/tcp.go":            "dials and accepts TCP in the background",
 		"session/kin_hub.go":        "searches for own devices in the background, with a time limit",
 		"overlay/turn.go":           "holds addresses at TURN servers in the background",
 		"session/legs.go":           "searches for further devices in the background, with a time limit",
+		"session/summon.go":         "links with a person's devices in the background, with a time limit",
 		"session/met.go":            "lets go of nodes after a while",
 		"session/search.go":         "searches for a person's devices in the background, with time limits",
 		"session/hub.go":            "runs the call machine on the loop; logs",
