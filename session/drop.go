@@ -53,6 +53,7 @@ func (h *Hub) expel(now time.Time, who func(Peer) bool) {
 		}
 		r.proved = false
 		r.release()
+		h.closeSession(r)
 		h.m.Leave(now, r.peer)
 		h.unkin(r.peer)
 	}

@@ -132,6 +132,7 @@ func (h *Hub) unmeet(now time.Time, r *remote) {
 	r.proved = false
 	h.m.Forget(now, r.peer)
 	r.release()
+	h.closeSession(r)
 }
 
 // unrouted ends what rang at a node that the route does not reach: it is gone,

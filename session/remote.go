@@ -20,10 +20,12 @@ type remote struct {
 	peer    Peer
 	cert    identity.Certificate
 	proved  bool
-	release func()          // lets the overlay drop the link; nil until proved
-	asking  *asking         // our proof is on its way
-	waiting []chan error    // who waits for its answer
-	until   time.Time       // one that was met is held until then without a call
+	release func()       // lets the overlay drop the link; nil until proved
+	asking  *asking      // our proof is on its way
+	waiting []chan error // who waits for its answer
+	until   time.Time    // one that was met is held until then without a call
+	session *Session     // nil = none stands
+	heard   map[*overlay.Link]bool
 	secret  identity.Secret // under which our INVITEs go to a node that was met; zero = proved on a link
 }
 
@@ -165,11 +167,13 @@ func (h *Hub) know(r *remote, cert identity.Certificate) {
 	h.m.Know(r.peer, cert)
 	h.keepPlace(cert, r.ov.Key())
 	if r.proved {
+		h.openSession(r) // it may have been met before it was linked
 		return
 	}
 	r.proved = true
 	r.release = r.ov.Keep()
 	r.ov.Share()
+	h.openSession(r)
 }
 
 // gone is called when the last link to a node has ended.
@@ -191,6 +195,7 @@ func (h *Hub) gone(now time.Time, p *overlay.Peer, bye bool) {
 	r.proved = false
 	r.release()
 	h.unkin(r.peer)
+	h.closeSession(r)
 	if bye {
 		h.m.Leave(now, r.peer)
 	} else {
@@ -225,6 +230,7 @@ func (h *Hub) back(now time.Time, p *overlay.Peer) {
 	a, r := h.asked[p.Node()], h.peers[p.Node()]
 	if r != nil && r.proved {
 		p.Share()
+		h.openSession(r)
 	}
 	if a == nil || r != nil && r.asking != nil && now.Sub(r.asking.since) < proveTime {
 		return

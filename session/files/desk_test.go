@@ -1,0 +1,676 @@
+// SPDX-License-Identifier: AGPL-3.0-only OR LicenseRef-P2POS-Commercial
+
+package files
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/p2pos/p2pos/identity"
+)
+
+// memBook is a Book that outlives its Desk, as a disk does.
+type memBook struct {
+	mu   sync.Mutex
+	all  map[ID]Saved
+	fail error
+}
+
+func (b *memBook) Save(s Saved) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.fail != nil {
+		return b.fail
+	}
+	if b.all == nil {
+		b.all = make(map[ID]Saved)
+	}
+	b.all[s.Offer.ID] = s
+	return nil
+}
+
+func (b *memBook) Later(s Saved) { b.Save(s) }
+
+func (b *memBook) Drop(id ID) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	delete(b.all, id)
+}
+
+// party is a person's device: a Desk, and what is on its disk.
+type party struct {
+	t    *testing.T
+	peer Peer
+	book memBook
+	dir  string
+	desk *Desk
+	mu   sync.Mutex
+	told []string
+}
+
+func newParty(t *testing.T, n byte) *party {
+	p := &party{t: t, peer: Peer{identity.ID{n}, [16]byte{n}}, dir: t.TempDir()}
+	p.start()
+	t.Cleanup(func() { p.desk.Close() })
+	return p
+}
+
+func (p *party) start() {
+	p.desk = NewDesk(Config{Book: &p.book, Changed: p.changed}, slices.Collect(maps.Values(p.book.all)))
+}
+
+func (p *party) changed(t *Transfer, n News) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	s := n.State.String()
+	if s == "ended" {
+		s = n.Reason.String()
+	}
+	p.told = append(p.told, s)
+}
+
+func (p *party) heard() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return strings.Join(p.told, " ")
+}
+
+// restart is the end of the process and another start: the Desk is closed, but
+// nothing of its memory is used again.
+func (p *party) restart() {
+	p.desk.Close()
+	p.start()
+}
+
+func (p *party) file(name string, b []byte) string {
+	p.t.Helper()
+	path := filepath.Join(p.dir, name)
+	if err := os.WriteFile(path, b, 0o600); err != nil {
+		p.t.Fatal(err)
+	}
+	return path
+}
+
+// offered waits for the first offer.
+func (p *party) offered() *Transfer {
+	p.t.Helper()
+	synctest.Wait()
+	for _, t := range p.desk.Transfers() {
+		if s, _ := t.State(); t.Incoming() && s == Offered {
+			return t
+		}
+	}
+	p.t.Fatalf("%v: no offer", p.peer.ID[0])
+	return nil
+}
+
+// cord is a session between two parties, as each of them sees it.
+type cord struct {
+	from, to *party
+	other    *cord
+	mu       sync.Mutex
+	open     []net.Conn
+	closed   bool
+	cut      int // bytes after which a stream breaks; 0 = never
+}
+
+type pipe struct {
+	net.Conn
+	w    *cord
+	left int
+}
+
+func (p *pipe) Abort() { p.Close() }
+
+func (p *pipe) Write(b []byte) (int, error) {
+	if p.left > 0 {
+		if p.left -= len(b); p.left <= 0 {
+			p.Close()
+		}
+	}
+	return p.Conn.Write(b)
+}
+
+func (w *cord) Open(context.Context) (Stream, error) {
+	a, b := net.Pipe()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.closed {
+		a.Close()
+		return nil, net.ErrClosed
+	}
+	w.open = append(w.open, a, b)
+	w.to.desk.Incoming(w.from.peer, w.other, &pipe{Conn: b})
+	return &pipe{Conn: a, w: w, left: w.cut}, nil
+}
+
+func (w *cord) Traffic() Traffic { return Traffic{RTT: 40 * time.Millisecond} }
+func (w *cord) Path() Path       { return Path{} }
+
+func (w *cord) close() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.closed = true
+	for _, c := range w.open {
+		c.Close()
+	}
+}
+
+// connect gives two parties a session; disconnect ends it.
+func connect(a, b *party) (disconnect func()) {
+	x, y := &cord{from: a, to: b}, &cord{from: b, to: a}
+	x.other, y.other = y, x
+	a.desk.Up(b.peer, x)
+	b.desk.Up(a.peer, y)
+	return func() {
+		x.close()
+		y.close()
+		a.desk.Down(b.peer, x)
+		b.desk.Down(a.peer, y)
+	}
+}
+
+func (p *party) send(to *party, path string) *Transfer {
+	p.t.Helper()
+	t, err := p.desk.Send(p.t.Context(), to.peer.ID, path)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return t
+}
+
+// ends waits for the end of a transfer.
+func ends(t *testing.T, x *Transfer, want Reason) {
+	t.Helper()
+	select {
+	case <-x.Done():
+	case <-time.After(time.Hour):
+		s, _ := x.State()
+		p, _ := x.Progress()
+		t.Fatalf("not ended: %v, %+v, %v", s, p, x.Stuck())
+	}
+	if _, r := x.State(); r != want {
+		t.Fatalf("ended: %v %s, want %v", r, x.Why(), want)
+	}
+}
+
+// arrived checks a received file, and that nothing else is left in its place.
+func arrived(t *testing.T, x *Transfer, name string, want []byte) {
+	t.Helper()
+	got, err := os.ReadFile(x.Path())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if filepath.Base(x.Path()) != name || !bytes.Equal(got, want) {
+		t.Errorf("%s: %d bytes, want %s: %d", x.Path(), len(got), name, len(want))
+	}
+	left, _ := filepath.Glob(filepath.Join(filepath.Dir(x.Path()), ".p2pos*"))
+	if len(left) > 0 {
+		t.Errorf("left behind: %v", left)
+	}
+}
+
+func bubble(t *testing.T, f func(t *testing.T, a, b *party)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) { f(t, newParty(t, 1), newParty(t, 2)) })
+}
+
+func TestSendFile(t *testing.T) {
+	bubble(t, func(t *testing.T, a, b *party) {
+		defer connect(a, b)()
+		for i, size := range []int{0, 5, ChunkSize, 3*ChunkSize + 1} {
+			want := content(size)
+			out := a.send(b, a.file("a file.bin", want))
+			in := b.offered()
+			if in.Peer() != a.peer.ID || in.Offer().Name != "a file.bin" || in.Offer().Size != int64(size) {
+				t.Errorf("%+v", in.Offer())
+			}
+			if files, _ := os.ReadDir(b.dir); len(files) != min(i, 1) {
+				t.Errorf("written before it was accepted: %v", files)
+			}
+			if err := in.Accept(filepath.Join(b.dir, "in")); err != nil {
+				t.Fatal(err)
+			}
+			ends(t, out, Complete)
+			ends(t, in, Complete)
+			name := "a file.bin"
+			if i > 0 { // never over another
+				name = fmt.Sprintf("a file (%d).bin", i+1)
+			}
+			arrived(t, in, name, want)
+			if p, _ := in.Progress(); p.Done != int64(size) || p.Total != int64(size) {
+				t.Errorf("%+v", p)
+			}
+			if st, _ := os.Stat(in.Path()); st.Mode().Perm() != 0o600 {
+				t.Errorf("%v", st.Mode())
+			}
+		}
+		if s := strings.Repeat("offered active complete ", 4); a.heard()+" " != s || b.heard()+" " != s {
+			t.Errorf("a: %s\nb: %s", a.heard(), b.heard())
+		}
+		if len(a.desk.Transfers())+len(b.desk.Transfers()) != 0 {
+			t.Error("something goes on")
+		}
+	})
+}
+
+// Whatever name is offered, the file lands in the directory.
+func TestNamesStayInside(t *testing.T) {
+	bubble(t, func(t *testing.T, a, b *party) {
+		defer connect(a, b)()
+		dir := filepath.Join(b.dir, "in")
+		for offered, want := range map[string]string{"../../up": "up", "/etc/passwd": "passwd", "..": "file", ".hid": "hid", "a\nb": "ab", ".p2pos-x.part": "p2pos-x.part"} {
+			a.send(b, a.file("x", []byte(offered)))
+			in := b.offered()
+			in.d.mu.Lock()
+			in.saved.Offer.Name, in.recv.offer.Name = offered, offered
+			in.d.mu.Unlock()
+			if err := in.Accept(dir); err != nil {
+				t.Fatal(err)
+			}
+			ends(t, in, Complete)
+			arrived(t, in, want, []byte(offered))
+			if filepath.Dir(in.Path()) != dir {
+				t.Errorf("%s", in.Path())
+			}
+		}
+	})
+}
+
+// Links in the directory lead nowhere.
+func TestLinksStayInside(t *testing.T) {
+	bubble(t, func(t *testing.T, a, b *party) {
+		defer connect(a, b)()
+		dir := filepath.Join(b.dir, "in")
+		victim := b.file("victim", []byte("mine"))
+		if err := errors.Join(os.Mkdir(dir, 0o700), os.Symlink(victim, filepath.Join(dir, "x"))); err != nil {
+			t.Skip(err)
+		}
+		a.send(b, a.file("x", []byte("theirs")))
+		in := b.offered()
+		if err := os.Symlink(victim, filepath.Join(dir, partName(in.ID()))); err != nil {
+			t.Fatal(err)
+		}
+		if err := in.Accept(dir); err == nil {
+			t.Error("written through a link")
+		}
+		os.Remove(filepath.Join(dir, partName(in.ID())))
+		if err := in.Accept(dir); err != nil {
+			t.Fatal(err)
+		}
+		ends(t, in, Complete)
+		arrived(t, in, "x (2)", []byte("theirs"))
+		if got, _ := os.ReadFile(victim); string(got) != "mine" {
+			t.Errorf("%q", got)
+		}
+	})
+}
+
+func TestDeclineAndCancel(t *testing.T) {
+	bubble(t, func(t *testing.T, a, b *party) {
+		defer connect(a, b)()
+		path := a.file("x", content(40*ChunkSize))
+		out := a.send(b, path)
+		in := b.offered()
+		if err := in.Decline(); err != nil {
+			t.Fatal(err)
+		}
+		ends(t, out, Declined)
+		for _, err := range []error{in.Decline(), in.Accept(b.dir), in.Pause(), in.Continue(), in.Cancel(), out.Cancel()} {
+			if !errors.Is(err, ErrState) {
+				t.Errorf("after the end: %v", err)
+			}
+		}
+		// The sender takes an offer back.
+		out = a.send(b, path)
+		in = b.offered()
+		if err := in.Pause(); !errors.Is(err, ErrState) {
+			t.Errorf("pause before it is accepted: %v", err)
+		}
+		out.Cancel()
+		ends(t, in, Cancelled)
+		// Either side gives up in the middle; what came is removed.
+		for _, who := range []string{"sender", "receiver"} {
+			out = a.send(b, path)
+			in = b.offered()
+			if err := in.Accept(b.dir); err != nil {
+				t.Fatal(err)
+			}
+			x, y := out, in
+			if who == "receiver" {
+				x, y = in, out
+			}
+			if err := x.Cancel(); err != nil {
+				t.Fatal(err)
+			}
+			ends(t, y, Cancelled)
+			if files, _ := os.ReadDir(b.dir); len(files) != 0 {
+				t.Errorf("%s: left behind: %v", who, files)
+			}
+		}
+	})
+}
+
+// Sessions that come and go, streams that break, and starts of either side
+// anew, in the middle of the file.
+func TestResume(t *testing.T) {
+	for _, c := range []struct {
+		what    string
+		trouble func(a, b *party)
+	}{
+		{"session", func(a, b *party) {}},
+		{"sender", func(a, b *party) { a.restart() }},
+		{"receiver", func(a, b *party) { b.restart() }},
+		{"both", func(a, b *party) { a.restart(); b.restart() }},
+	} {
+		t.Run(c.what, func(t *testing.T) {
+			bubble(t, func(t *testing.T, a, b *party) {
+				want := content(30*ChunkSize + 5)
+				x := a.send(b, a.file("x", want))
+				disconnect := connect(a, b)
+				in := b.offered()
+				if err := in.Accept(b.dir); err != nil {
+					t.Fatal(err)
+				}
+				for round := range 6 {
+					disconnect()
+					c.trouble(a, b)
+					time.Sleep(time.Second)
+					x, y := &cord{from: a, to: b, cut: (round + 1) * ChunkSize}, &cord{from: b, to: a, cut: 2000}
+					x.other, y.other = y, x
+					a.desk.Up(b.peer, x)
+					b.desk.Up(a.peer, y)
+					disconnect = func() {
+						x.close()
+						y.close()
+						a.desk.Down(b.peer, x)
+						b.desk.Down(a.peer, y)
+					}
+					time.Sleep(200 * time.Millisecond)
+				}
+				disconnect()
+				disconnect = connect(a, b)
+				defer func() { disconnect() }()
+				out, in := a.desk.Find(x.ID()), b.desk.Find(x.ID())
+				ends(t, out, Complete)
+				ends(t, in, Complete)
+				arrived(t, in, "x", want)
+				// What has ended stays ended, and is answered after a start.
+				disconnect()
+				a.restart()
+				b.restart()
+				a.desk.mu.Lock()
+				s := a.desk.byID[x.ID()].saved
+				a.desk.mu.Unlock()
+				s.Reason, s.Ended = 0, time.Time{} // as if the END had been lost
+				a.book.Save(s)
+				a.restart()
+				disconnect = connect(a, b)
+				ends(t, a.desk.Find(x.ID()), Complete)
+				if files, _ := os.ReadDir(b.dir); len(files) != 1 {
+					t.Errorf("doubled: %v", files)
+				}
+			})
+		})
+	}
+}
+
+// A pause of either side holds through sessions and starts.
+func TestPause(t *testing.T) {
+	bubble(t, func(t *testing.T, a, b *party) {
+		want := content(60 * ChunkSize)
+		disconnect := connect(a, b)
+		out := a.send(b, a.file("x", want))
+		in := b.offered()
+		if err := out.Pause(); err != nil {
+			t.Fatal(err)
+		}
+		if err := in.Accept(b.dir); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Minute)
+		is := func(x *Transfer, want State) {
+			t.Helper()
+			synctest.Wait()
+			if s, r := x.State(); s != want {
+				t.Errorf("%v %v, want %v", s, r, want)
+			}
+		}
+		is(out, Paused)
+		is(in, Paused)
+		if p, _ := in.Progress(); p.Done != 0 || p.Speed != 0 {
+			t.Errorf("%+v", p)
+		}
+		disconnect()
+		a.restart()
+		b.restart()
+		out, in = a.desk.Find(out.ID()), b.desk.Find(in.ID())
+		if list := a.desk.Absent(); len(list) != 0 {
+			t.Errorf("a paused transfer needs %v", list)
+		}
+		disconnect = connect(a, b)
+		defer func() { disconnect() }()
+		time.Sleep(time.Minute)
+		is(out, Paused)
+		in.Pause()
+		out.Continue()
+		time.Sleep(time.Minute)
+		is(in, Paused)
+		is(out, Paused)
+		in.Continue()
+		ends(t, in, Complete)
+		arrived(t, in, "x", want)
+	})
+}
+
+// Many at once, in both directions.
+func TestMany(t *testing.T) {
+	bubble(t, func(t *testing.T, a, b *party) {
+		defer connect(a, b)()
+		var outs []*Transfer
+		for i := range 10 {
+			outs = append(outs, a.send(b, a.file(fmt.Sprint("a", i), content(i*ChunkSize))), b.send(a, b.file(fmt.Sprint("b", i), content(i*50_000))))
+		}
+		synctest.Wait()
+		var ins []*Transfer
+		for _, p := range []*party{a, b} {
+			for _, x := range p.desk.Transfers() {
+				if x.Incoming() {
+					if err := x.Accept(filepath.Join(p.dir, "in")); err != nil {
+						t.Fatal(err)
+					}
+					ins = append(ins, x)
+				}
+			}
+		}
+		if len(ins) != 20 {
+			t.Fatalf("%d offers", len(ins))
+		}
+		for _, x := range append(outs, ins...) {
+			ends(t, x, Complete)
+		}
+	})
+}
+
+// A small file does not wait for a large one.
+func TestSmallBesideLarge(t *testing.T) {
+	bubble(t, func(t *testing.T, a, b *party) {
+		defer connect(a, b)()
+		large := a.send(b, a.file("large", content(60*ChunkSize)))
+		if err := b.offered().Accept(b.dir); err != nil {
+			t.Fatal(err)
+		}
+		small := a.send(b, a.file("small", content(1000)))
+		for {
+			var in *Transfer
+			for _, x := range b.desk.Transfers() {
+				if x.Offer().Name == "small" {
+					in = x
+				}
+			}
+			if in != nil {
+				if err := in.Accept(b.dir); err != nil {
+					t.Fatal(err)
+				}
+				break
+			}
+			synctest.Wait()
+		}
+		ends(t, small, Complete)
+		ends(t, large, Complete)
+	})
+}
+
+func TestSendErrors(t *testing.T) {
+	bubble(t, func(t *testing.T, a, b *party) {
+		for path, want := range map[string]error{
+			filepath.Join(a.dir, "none"): fs.ErrNotExist,
+			a.dir:                        ErrNotRegular,
+			"/dev/null":                  ErrNotRegular,
+		} {
+			if _, err := a.desk.Send(t.Context(), b.peer.ID, path); !errors.Is(err, want) {
+				t.Errorf("%s: %v", path, err)
+			}
+		}
+		a.book.fail = errors.New("disk full")
+		if _, err := a.desk.Send(t.Context(), b.peer.ID, a.file("x", nil)); err != a.book.fail {
+			t.Errorf("%v", err)
+		}
+		a.book.fail = nil
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		if _, err := a.desk.Send(ctx, b.peer.ID, a.file("x", nil)); !errors.Is(err, context.Canceled) {
+			t.Errorf("%v", err)
+		}
+		a.desk.Close()
+		if _, err := a.desk.Send(t.Context(), b.peer.ID, a.file("x", nil)); !errors.Is(err, net.ErrClosed) {
+			t.Errorf("%v", err)
+		}
+		a.start()
+	})
+}
+
+// A file that is changed or gone, while it is sent or between two starts.
+func TestChangedFile(t *testing.T) {
+	bubble(t, func(t *testing.T, a, b *party) {
+		disconnect := connect(a, b)
+		path := a.file("x", content(60*ChunkSize))
+		out := a.send(b, path)
+		in := b.offered()
+		a.file("x", content(60 * ChunkSize)[1:])
+		in.Accept(b.dir)
+		ends(t, in, Changed)
+		ends(t, out, Changed)
+		if !strings.Contains(out.Why(), "changed") {
+			t.Errorf("%q", out.Why())
+		}
+		out = a.send(b, path)
+		b.offered()
+		disconnect()
+		a.file("x", []byte("other"))
+		a.restart()
+		ends(t, a.desk.Find(out.ID()), Changed)
+		out = a.send(b, path)
+		os.Remove(path)
+		a.restart()
+		ends(t, a.desk.Find(out.ID()), Unreadable)
+		if files, _ := os.ReadDir(b.dir); len(files) != 0 {
+			t.Errorf("%v", files)
+		}
+		connect(a, b)
+	})
+}
+
+// What the offer says of the whole is checked as well: a sender may lie there
+// though each chunk fits.
+func TestFalseSHA(t *testing.T) {
+	bubble(t, func(t *testing.T, a, b *party) {
+		defer connect(a, b)()
+		out := a.send(b, a.file("x", content(3*ChunkSize)))
+		in := b.offered()
+		in.d.mu.Lock()
+		in.saved.Offer.SHA256[0] ^= 1
+		in.recv.offer.SHA256[0] ^= 1
+		in.d.mu.Unlock()
+		in.Accept(b.dir)
+		ends(t, in, Wrong)
+		ends(t, out, Wrong)
+		if files, _ := os.ReadDir(b.dir); len(files) != 0 || !strings.Contains(in.Why(), "not what was offered") {
+			t.Errorf("%v, %q", files, in.Why())
+		}
+	})
+}
+
+// The offer goes to every device; the first that takes it has it.
+func TestTwoDevices(t *testing.T) {
+	bubble(t, func(t *testing.T, a, b *party) {
+		c := newParty(t, 2)
+		c.peer.Device[5] = 9
+		defer connect(a, b)()
+		defer connect(a, c)()
+		want := content(5 * ChunkSize)
+		out := a.send(b, a.file("x", want))
+		inB, inC := b.offered(), c.offered()
+		if err := inC.Accept(c.dir); err != nil {
+			t.Fatal(err)
+		}
+		ends(t, inB, Elsewhere)
+		ends(t, inC, Complete)
+		ends(t, out, Complete)
+		arrived(t, inC, "x", want)
+	})
+}
+
+// Who offers too much gets END, and the rest stays as it is.
+func TestTooManyOffers(t *testing.T) {
+	bubble(t, func(t *testing.T, a, b *party) {
+		defer connect(a, b)()
+		path := a.file("x", []byte("x"))
+		for range maxUnfinished {
+			a.send(b, path)
+		}
+		last := a.send(b, path)
+		ends(t, last, TooMany)
+		if n := len(b.desk.Transfers()); n != maxUnfinished {
+			t.Errorf("%d offers", n)
+		}
+	})
+}
+
+// Another person's device can't touch a transfer, whatever it knows of it.
+func TestForeignTransfer(t *testing.T) {
+	bubble(t, func(t *testing.T, a, b *party) {
+		c := newParty(t, 3)
+		defer connect(a, b)()
+		a.send(b, a.file("x", content(100)))
+		in := b.offered()
+		x := &cord{from: c, to: b}
+		y := &cord{from: b, to: c, other: x}
+		x.other = y
+		b.desk.Up(c.peer, y)
+		s, err := x.Open(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.Write(appendMessage(nil, message{kind: kindEnd, id: in.ID(), reason: Cancelled}))
+		synctest.Wait()
+		if st, _ := in.State(); st != Offered {
+			t.Errorf("%v", st)
+		}
+		x.close()
+		y.close()
+	})
+}
