@@ -19,8 +19,8 @@ type backlog struct {
 	wg      sync.WaitGroup
 }
 
-// add has f run in its turn; after close it doesn't.
-func (b *backlog) add(f func()) {
+// add has f run in its turn; after close it doesn't, and reports false.
+func (b *backlog) add(f func()) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.room == nil {
@@ -30,13 +30,14 @@ func (b *backlog) add(f func()) {
 		b.room.Wait()
 	}
 	if b.closed {
-		return
+		return false
 	}
 	b.jobs = append(b.jobs, f)
 	if !b.running {
 		b.running = true
 		b.wg.Go(b.run)
 	}
+	return true
 }
 
 func (b *backlog) run() {
@@ -56,11 +57,7 @@ func (b *backlog) run() {
 // wait returns when all that was added before has run.
 func (b *backlog) wait() {
 	done := make(chan struct{})
-	b.add(func() { close(done) })
-	b.mu.Lock()
-	closed := b.closed
-	b.mu.Unlock()
-	if !closed {
+	if b.add(func() { close(done) }) {
 		<-done
 	}
 }

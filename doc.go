@@ -39,5 +39,5 @@
 // Nodes find each other on the LAN, by tickets, by an ID they know, and by what
 // they remember. Calls are relayed by other nodes where no direct path can be
 // had. A node holds eight calls at a time. Not done yet: transfer, chat,
-// files, a second device, groups.
+// a second device, groups.
 package p2pos

@@ -118,6 +118,15 @@ type ContactChanged struct {
 	Removed bool
 }
 
+// FileEvent says that a transfer is in another state now, or a new one is
+// offered. Progress is asked for, not told.
+type FileEvent struct {
+	Transfer *Transfer
+	State    TransferState
+}
+
+func (FileEvent) event() {}
+
 func (ContactChanged) event() {}
 func (Joined) event()         {}
 func (NAT) event()            {}

@@ -21,6 +21,7 @@ import (
 	"github.com/p2pos/p2pos/overlay"
 	"github.com/p2pos/p2pos/overlay/relay"
 	"github.com/p2pos/p2pos/session"
+	"github.com/p2pos/p2pos/session/files"
 )
 
 // A Node is one person's place in the network, on one device. All methods may
@@ -36,6 +37,9 @@ type Node struct {
 
 	book   *Contacts
 	writes backlog // to the database, in the background
+
+	desk      *files.Desk
+	transfers transferHandles
 
 	ports   *portMapper       // nil = the router is left alone
 	turn    *relay.TURNServer // nil = none
@@ -53,16 +57,18 @@ type Node struct {
 	wg     sync.WaitGroup
 	once   sync.Once
 
-	mu      sync.Mutex // guards what follows
-	handles map[*session.Call]*Call
-	ringing []*Call // incoming calls that nobody has answered yet
-	links   int
-	first   chan struct{}                  // closed by the first link
-	known   map[identity.ID]overlay.Target // from tickets that were used here
-	joining bool
-	tried   chan struct{} // closed, and replaced, when a round of Join has failed
-	tryErr  error         // of that round
-	closed  bool
+	mu       sync.Mutex // guards what follows
+	handles  map[*session.Call]*Call
+	ringing  []*Call // incoming calls that nobody has answered yet
+	links    int
+	first    chan struct{}                  // closed by the first link
+	known    map[identity.ID]overlay.Target // from tickets that were used here
+	hopes    map[identity.ID]overlay.Target // from tickets that nothing has proved yet
+	sessions map[identity.ID]int            // with how many devices one stands
+	joining  bool
+	tried    chan struct{} // closed, and replaced, when a round of Join has failed
+	tryErr   error         // of that round
+	closed   bool
 
 	kins     *kins       // what is known of the person's devices, beside the hub
 	replaced atomic.Bool // the key store is another identity's now: nothing of this one's is written
@@ -112,13 +118,15 @@ func newNode(cfg Config, conns []net.PacketConn, open opener) (*Node, error) {
 	}
 	n := &Node{
 		cfg: cfg, dir: dir, log: cfg.Logger, dev: dev,
-		db:      store.New(store.Options{Dir: dir, Key: dev.Derive(storeLabel), Size: cfg.StoreSize, Logger: cfg.Logger}),
-		handles: make(map[*session.Call]*Call),
-		known:   make(map[identity.ID]overlay.Target),
-		first:   make(chan struct{}),
-		tried:   make(chan struct{}),
-		moved:   make(chan struct{}, 1),
-		tally:   newTally(), started: time.Now(),
+		db:       store.New(store.Options{Dir: dir, Key: dev.Derive(storeLabel), Size: cfg.StoreSize, Logger: cfg.Logger}),
+		handles:  make(map[*session.Call]*Call),
+		known:    make(map[identity.ID]overlay.Target),
+		hopes:    make(map[identity.ID]overlay.Target),
+		sessions: make(map[identity.ID]int),
+		first:    make(chan struct{}),
+		tried:    make(chan struct{}),
+		moved:    make(chan struct{}, 1),
+		tally:    newTally(), started: time.Now(),
 	}
 	if n.log == nil {
 		n.log = slog.New(slog.DiscardHandler)
@@ -149,6 +157,9 @@ func newNode(cfg Config, conns []net.PacketConn, open opener) (*Node, error) {
 			c.Close()
 		}
 		return nil, fmt.Errorf("p2pos: contacts: %w", err)
+	}
+	if err := n.openDesk(); err != nil { // the contacts were there a moment ago
+		n.log.Warn("transfers not read", "err", err)
 	}
 	hc := session.Config{
 		Self: dev, Name: cfg.Name, Logger: n.log,
@@ -185,6 +196,7 @@ func newNode(cfg Config, conns []net.PacketConn, open opener) (*Node, error) {
 	n.hub.Start(n.ov)
 	n.wg.Go(n.pump)
 	n.wg.Go(n.keepDevices)
+	n.wg.Go(n.fetch)
 	if len(cfg.STUN) > 0 {
 		n.wg.Go(n.findServers)
 	}
@@ -302,6 +314,7 @@ func (n *Node) handle(c *session.Call) *Call {
 		case <-c.Done(): // over before the app got it
 		default:
 			n.handles[c] = h
+			n.desk.Quiet(true)
 		}
 	}
 	return h
@@ -344,6 +357,12 @@ func (n *Node) pump() {
 			return
 		}
 		switch e := e.(type) {
+		case session.SessionUp:
+			n.sessionChanged(e.Session, true)
+		case session.SessionDown:
+			n.sessionChanged(e.Session, false)
+		case session.StreamOpened:
+			n.desk.Incoming(filePeer(e.Session), fileSession{e.Session}, e.Stream)
 		case session.LinkUp:
 			n.linked(1)
 		case session.LinkDown:
@@ -400,6 +419,7 @@ func (n *Node) pump() {
 			n.quiet(c)
 			n.mu.Lock()
 			delete(n.handles, e.Call)
+			n.desk.Quiet(len(n.handles) > 0)
 			n.mu.Unlock()
 			n.recordCall(c)
 			n.tell(CallEnded{c})
@@ -499,6 +519,7 @@ func (n *Node) Close() error {
 		for _, c := range left {
 			n.recordCall(c)
 		}
+		n.desk.Close()
 		n.writes.close()
 		n.db.Close()
 		n.events.close()

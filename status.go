@@ -83,6 +83,7 @@ func (n *Node) Status() Status {
 	}
 	maps.Copy(s.Dropped, n.hub.Dropped())
 	s.Dropped["lan"] = n.near.dropped()
+	s.Dropped["file"] = n.desk.Refused()
 	if err != nil {
 		return s
 	}

@@ -87,3 +87,27 @@ func (n *Node) remember(t overlay.Target) {
 		n.known[t.ID] = t
 	}
 }
+
+// hope keeps a target that nothing has proved yet, for what is to be sent there
+// later: one that is known is kept beside it.
+func (n *Node) hope(t overlay.Target) {
+	if _, known := n.knownTarget(t.ID); !known {
+		n.remember(t)
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if t.Secret != (identity.Secret{}) && len(t.Addrs)+len(t.Introducers) > 0 && len(n.hopes) < maxKnown {
+		n.hopes[t.ID] = t
+	}
+}
+
+// provedTarget takes a hope that has come true, if there was one.
+func (n *Node) provedTarget(id identity.ID) {
+	n.mu.Lock()
+	t, ok := n.hopes[id]
+	delete(n.hopes, id)
+	n.mu.Unlock()
+	if ok {
+		n.remember(t)
+	}
+}
