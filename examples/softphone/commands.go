@@ -35,6 +35,7 @@ func help() []string {
 		"add TICKET NAME  put somebody into your contacts, by ticket or ID",
 		"contacts         list them; verify, block, unblock, remove WHOM change one",
 		"history          what happened last",
+		"send WHOM PATH   offer a file; accept, decline, pause, continue, cancel TRANSFER",
 		"nat              what NAT is around you, as far as the neighbours can tell",
 		"status, peers    how the node is, and whom it is linked with",
 		"help, quit",
@@ -42,8 +43,8 @@ func help() []string {
 }
 
 // laterCommands are those of capabilities that are not there yet.
-const laterCommands = " transfer msg read send accept decline " +
-	"pause continue devices link revoke group "
+const laterCommands = " transfer msg read " +
+	"devices link revoke group "
 
 // command obeys one line, or says why not.
 func (p *phone) command(ctx context.Context, c typed) {
@@ -90,6 +91,10 @@ func (p *phone) obey(ctx context.Context, verb, arg string, at time.Time) error 
 		p.contacts()
 	case "history":
 		return p.history(ctx)
+	case "send":
+		return p.sendFile(ctx, arg)
+	case "accept", "decline", "pause", "continue", "cancel":
+		return p.file(verb, arg)
 	case "answer", "reject":
 		return p.pickUp(arg, verb == "answer")
 	case "hangup":

@@ -34,6 +34,7 @@ var contract = map[string]string{
 	"error":     "command:s message:s",
 	"contact":   "peer:s name:s verified:b blocked:b removed:b",
 	"contacts":  "contacts:l",
+	"file":      "transfer:s peer:s name:s bytes:n done:n state:s incoming:b bytes_s:n left_s:n relayed:b path:s",
 	"history":   "records:l",
 	"qr":        "ticket:s rows:l",
 	"muted":     "call:s on:b",
@@ -80,6 +81,9 @@ func checkEvent(t *testing.T, o object) {
 		if !ok {
 			t.Errorf("%s: field %s is %v", o["ev"], name, o[name])
 		}
+	}
+	if _, ok := o["sha256"]; ok && o["ev"] == "file" {
+		want = append(want, "sha256:s")
 	}
 	if len(o) != len(want) {
 		t.Errorf("%d fields, want %d: %v", len(o), len(want), o)

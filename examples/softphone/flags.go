@@ -29,7 +29,8 @@ same with -json and read one JSON object a line.
   -join WHERE         a ticket or host:port to start from; may be repeated
   -stun HOST:PORT     a STUN server to ask where we are seen; may be repeated
   -listen ADDR:PORT   UDP address; default :0, any free port
-  -answer             answer every call at once
+  -answer             answer every call at once, and take every file
+  -accept             take every offered file, into DIR/received
   -play FILE.ogg      what the microphone says, looped (Opus); default: a tone
   -record FILE.ogg    what the ear hears; the others are told. The second call
                       goes to FILE-2.ogg and so on; files that are there
@@ -40,9 +41,6 @@ same with -json and read one JSON object a line.
   -portmap=false      don't have the router open a port (UPnP, NAT-PMP, PCP)
   -json               commands in, events out, for programs
   -v                  log to stderr what the node does
-
-Taken, but without effect today:
-  -accept             take every offered file (not yet)
 `
 
 // options is the command line.
@@ -53,6 +51,7 @@ type options struct {
 	listen, tcp  string
 	relay        bool
 	answer       bool
+	accept       bool
 	lan, portmap bool
 	play, record string
 	json         bool
@@ -76,7 +75,7 @@ func parseFlags(args []string) (options, error) {
 	f.StringVar(&o.listen, "listen", "", "")
 	f.StringVar(&o.tcp, "tcp", "", "")
 	f.BoolVar(&o.answer, "answer", false, "")
-	f.Bool("accept", false, "")
+	f.BoolVar(&o.accept, "accept", false, "")
 	f.StringVar(&o.play, "play", "", "")
 	f.StringVar(&o.record, "record", "", "")
 	f.BoolVar(&o.relay, "relay", true, "")

@@ -138,6 +138,8 @@ func (p *phone) handle(ctx context.Context, e p2pos.Event) {
 		p.emit(natOf(e))
 	case p2pos.CallMissed:
 		p.emit(missedEvent{e.Peer.String(), e.Name, e.When.Format(time.RFC3339)})
+	case p2pos.FileEvent:
+		p.fileChanged(e)
 	case p2pos.ContactChanged:
 		p.emit(contactEvent{entryOf(e.Contact), e.Removed})
 	case p2pos.CallSearch:

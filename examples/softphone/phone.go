@@ -36,6 +36,9 @@ type phone struct {
 	keyTimer *time.Timer // keys of the other side are to be told
 	quit     bool
 
+	fileTicker *time.Ticker // runs while a file moves
+	files      <-chan time.Time
+
 	results chan func() // unbuffered: who hands one over knows that it will run
 	wg      sync.WaitGroup
 }
@@ -87,6 +90,8 @@ func (p *phone) loop(ctx context.Context, cancel context.CancelFunc, stdin io.Re
 			f()
 		case now := <-p.seconds:
 			p.second(now)
+		case <-p.files:
+			p.filesMove()
 		case now := <-p.keyTimer.C:
 			p.pressed(now)
 		case <-p.out.done:

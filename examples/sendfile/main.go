@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: 0BSD
+
+// Sendfile sends a file to somebody, or receives what others send:
+//
+//	sendfile -dir me receive             prints a ticket, then takes what comes
+//	sendfile -dir me TICKET FILE         sends a file to whoever made the ticket
+//
+// Kill either side at any time and start it again: the transfer goes on where
+// it was. A sender that is started without arguments goes on with what it had.
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"time"
+
+	"github.com/p2pos/p2pos"
+)
+
+func main() {
+	dir := flag.String("dir", "", "where identity and state are kept")
+	join := flag.String("join", "", "a ticket or host:port to start from, besides the LAN")
+	listen := flag.String("listen", "", "UDP address; default any free port")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	if err := run(ctx, os.Stdout, *dir, *join, *listen, flag.Args()); err != nil && ctx.Err() == nil {
+		fmt.Fprintln(os.Stderr, "sendfile:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, out io.Writer, dir, join, listen string, args []string) error {
+	cfg := p2pos.Config{Dir: dir, Listen: listen}
+	if join != "" {
+		cfg.Join = []string{join}
+	}
+	node, err := p2pos.New(cfg)
+	if err != nil {
+		return err
+	}
+	defer node.Close()
+	go node.Join(ctx) // goes on in the background until there is somebody
+	if len(args) == 1 && args[0] == "receive" {
+		return receive(ctx, out, node, filepath.Join(dir, "received"))
+	}
+	list := node.Transfers() // of earlier starts
+	if len(args) == 2 {
+		t, err := node.SendFile(ctx, args[0], args[1])
+		if err != nil {
+			return err
+		}
+		list = append(list, t)
+	}
+	if len(list) == 0 {
+		return fmt.Errorf("nothing to send: sendfile TICKET FILE, or sendfile receive")
+	}
+	for _, t := range list {
+		if err := watch(ctx, out, t); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// receive takes every file that is offered.
+func receive(ctx context.Context, out io.Writer, node *p2pos.Node, to string) error {
+	events := node.Events(ctx)
+	ticket, err := node.Ticket(24 * time.Hour)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintln(out, "for whoever may send you files, good for a day:\n"+ticket)
+	for _, t := range node.Transfers() {
+		go watch(ctx, out, t)
+	}
+	for e := range events {
+		f, ok := e.(p2pos.FileEvent)
+		if !ok || !f.Transfer.Incoming() || f.State != p2pos.FileOffered {
+			continue
+		}
+		if err := f.Transfer.Accept(to); err != nil {
+			fmt.Fprintln(out, err)
+			continue
+		}
+		go watch(ctx, out, f.Transfer)
+	}
+	return ctx.Err()
+}
+
+// watch prints how far a transfer is, until its end.
+func watch(ctx context.Context, out io.Writer, t *p2pos.Transfer) error {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for {
+		select {
+		case <-t.Done():
+			if err := t.Err(); err != nil {
+				return fmt.Errorf("%s: %w", t.Name(), err)
+			}
+			fmt.Fprintf(out, "%s: complete, SHA-256 %x\n", t.Name(), t.SHA256())
+			return nil
+		case <-tick.C:
+			p := t.Progress()
+			fmt.Fprintf(out, "%s: %s, %d of %d bytes, %.1f MB/s, %v left\n", t.Name(), t.State(), p.Done, p.Total, p.Speed/1e6, p.Left.Round(time.Second))
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
