@@ -31,5 +31,12 @@ type Advice struct {
 	RED           Distances     // copies that travel along
 }
 
+// firstFEC is the loss that a call begins prepared for: until the first reports
+// come nothing else mends, and the first second is when people listen whether
+// they are heard.
+const firstFEC = 10
+
 // DefaultAdvice is what a call begins with.
-func DefaultAdvice() Advice { return Advice{Bitrate: 24000, FrameDuration: 20 * time.Millisecond} }
+func DefaultAdvice() Advice {
+	return Advice{Bitrate: 24000, FrameDuration: 20 * time.Millisecond, FECLoss: firstFEC}
+}

@@ -2,6 +2,8 @@
 
 package media
 
+import "math"
+
 const (
 	// patternKeep is what is left of a count with each packet: half after 3.5 s
 	// of 20 ms packets, so that redundancy comes within a second of the loss.
@@ -37,6 +39,13 @@ func (p *Pattern) Share() float64 {
 		return 0
 	}
 	return p.lost / p.all
+}
+
+// Sure returns a share that is lost at the least, by two standard errors: losses
+// in a row count as one.
+func (p *Pattern) Sure() float64 {
+	share := p.Share()
+	return share - 2*math.Sqrt(share*(1-share)*p.Burst()/max(p.all, 1))
 }
 
 // Burst returns how many packets are lost in a row on average, at least 1.

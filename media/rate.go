@@ -48,6 +48,7 @@ const (
 	// near to where a queue grew last time. After a step up that failed it waits
 	// for rateWait, twice as long each time.
 	rateGrow    = 0.05
+	rateBegin   = 0.1 // until a queue grew for the first time
 	rateNear    = 1000
 	rateWait    = 4 * time.Second
 	rateWaitMax = time.Minute
@@ -248,7 +249,7 @@ func (r *Rate) steer(at, passed time.Duration) {
 	lost := r.pattern.Share()
 	growing := sure && rise > rateRise && r.queue > rateQueue
 	standing := r.queue > rateDeep && !(sure && slope < 0)
-	if known && lost > rateLone {
+	if known && r.pattern.Sure() > rateLone {
 		r.target = min(r.target, max(rateLoneMost*arriving, rateLeast))
 	}
 	if at < r.foreign {
@@ -311,6 +312,9 @@ func (r *Rate) grow(at, passed time.Duration) {
 		return
 	}
 	step := r.target * rateGrow
+	if r.cutAt == 0 {
+		step = r.target * rateBegin
+	}
 	if r.ceiling > 0 && r.target > r.ceiling*0.7 && r.target < r.ceiling*1.2 {
 		step = rateNear
 	}

@@ -339,3 +339,17 @@ func BenchmarkRateReport(b *testing.B) {
 		v.rate.Receipts(start.Add(v.at), &rec)
 	}
 }
+
+// TestRateChance: a third of the packets lost by chance is no policer, however
+// the first hundred fall.
+func TestRateChance(t *testing.T) {
+	for seed := range uint64(40) {
+		v := newVoice(pipe{bits: 1e6, queue: 300 * ms, delay: 30 * ms, loss: 0.3}, seed)
+		for range 20 {
+			v.run(time.Second)
+			if got := v.rate.Target(); got < rateStart {
+				t.Fatalf("seed %d: target %d after %v", seed, got, v.at)
+			}
+		}
+	}
+}

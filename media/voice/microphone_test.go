@@ -143,7 +143,7 @@ func TestMicrophoneAdvice(t *testing.T) {
 		}
 	}
 	write(960)
-	expect("bitrate 24000", "frame 20ms", "loss 0", "fec false")
+	expect("bitrate 24000", "frame 20ms", "loss 10", "fec true")
 	write(960 + 100)
 	expect()
 	out.advice = media.Advice{Bitrate: 12000, FrameDuration: 60 * time.Millisecond, FECLoss: 20}
