@@ -40,25 +40,6 @@ func (m *Machine) adopt(p *person) {
 	}
 }
 
-// Block makes the machine deaf to a person, or ends that. What a blocked person
-// sends is neither kept nor acknowledged. Errors: ErrPeople, ErrStore.
-func (m *Machine) Block(now time.Time, id identity.ID, on bool) error {
-	return m.input(now, func() error {
-		if !on && m.person(id) == nil {
-			return nil
-		}
-		p, err := m.meet(id)
-		if err != nil {
-			return err
-		}
-		if p.blocked != on {
-			p.blocked = on
-			p.touch()
-		}
-		return nil
-	})
-}
-
 // Send says text to a person. When it returns nil the text is stored and will
 // be delivered, now or later. Errors: ErrText, ErrUnknown, ErrWaiting, ErrStore.
 func (m *Machine) Send(now time.Time, to identity.ID, text string) (id ID, err error) {
@@ -190,6 +171,7 @@ func (m *Machine) markRead(now time.Time, p *person, upTo uint64) error {
 	for n := max(p.readTo+1, p.first); n <= upTo; n++ {
 		if e := m.tx.entry(p.id, n); e != nil && !e.by.ours && e.kind == kindText {
 			ids = append(ids, e.id[:]...)
+			m.emit(Seen{e.id, p.id})
 		}
 		if len(ids) == 16*maxReads {
 			tell()
@@ -238,6 +220,8 @@ func (m *Machine) bind(now time.Time, l nodeLink) {
 		if d, err := m.deviceOf(l.party); err == nil {
 			m.attach(d, l)
 		}
+	} else if !l.narrow && m.cfg.Near != nil && m.cfg.Near(l.party.Identity) {
+		m.do(Transmit{l.node, []byte{envAsk}})
 	}
 }
 
@@ -250,6 +234,9 @@ func (m *Machine) attach(d *device, l nodeLink) {
 		d.links = slices.Delete(d.links, i, i+1)
 	}
 	d.links = append(d.links, linked{l.node, l.narrow})
+	if l.bundle != nil && d.with() == nil {
+		d.bundle, d.handed = l.bundle, l.handed
+	}
 	d.rest()
 	d.resend, d.asked = resend{}, resend{}
 	d.alone = time.Time{}

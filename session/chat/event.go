@@ -39,6 +39,12 @@ type Read struct {
 	Peer identity.ID
 }
 
+// Seen says that a text of theirs was read, here or at another own device.
+type Seen struct {
+	ID   ID
+	Peer identity.ID
+}
+
 // Stored says that an own text lies in the mailbox of a device of the other
 // person: this node may be switched off.
 type Stored struct {
@@ -57,6 +63,7 @@ type Met struct {
 func (Message) event()   {}
 func (Delivered) event() {}
 func (Read) event()      {}
+func (Seen) event()      {}
 func (Stored) event()    {}
 func (Met) event()       {}
 

@@ -33,15 +33,16 @@ func (m *Machine) handed(now time.Time, l nodeLink, raw []byte) error {
 	if err != nil {
 		return err
 	}
-	p := m.person(l.party.Identity)
-	if p == nil {
-		return nil // not asked for
-	}
-	d := p.device(l.party.Device)
-	if d == nil || ratchet.PartyOf(b.Cert) != d.party {
+	if ratchet.PartyOf(b.Cert) != l.party {
 		return fmt.Errorf("%w: another device's keys", ErrMessage)
 	}
-	if d.with() == nil {
+	p := m.person(l.party.Identity)
+	if p == nil {
+		i := slices.Index(m.links, l)
+		m.links[i].bundle, m.links[i].handed = b, now
+		return nil
+	}
+	if d := p.device(l.party.Device); d != nil && d.with() == nil {
 		d.bundle, d.handed = b, now
 		d.asked = resend{}
 	}

@@ -73,10 +73,13 @@ const (
 	talkedOf = 30 * 24 * time.Hour
 	// maxFetches are under way at a time.
 	maxFetches = 8
-	// pollEvery is how often each mailbox is looked into.
+	// pollEvery is how often each mailbox is looked into, pollFirst how soon again
+	// when nobody has answered.
 	pollEvery = 10 * time.Minute
-	// maxPolls are under way at a time.
-	maxPolls = 32
+	pollFirst = time.Second
+	// maxPolls are under way at a time: each is up to three questions, of which the
+	// overlay takes 96.
+	maxPolls = 16
 	// restartEvery and maxRestarts bound sessions that this side begins because it
 	// can't read the other's.
 	restartEvery = time.Hour

@@ -20,6 +20,13 @@ type Config struct {
 	Node  identity.NodeID // where it runs now
 	Name  string          // told to those who are written to; at most MaxName bytes
 	Store Store
+	// Blocked says who is neither heard nor written to, and gets no
+	// acknowledgement. nil = nobody is.
+	Blocked func(identity.ID) bool
+	// Near says with whose linked devices keys are exchanged before there is
+	// anything to say, so that the first text needs no round trip for them. nil =
+	// those who were written with before.
+	Near func(identity.ID) bool
 }
 
 // Machine holds the rules of all talk of one device. See the package.
@@ -59,7 +66,9 @@ type nodeLink struct {
 	node   identity.NodeID
 	party  ratchet.Party
 	narrow bool
-	handAt time.Time // it gets no more keys before
+	handAt time.Time       // it gets no more keys before
+	bundle *ratchet.Bundle // of somebody who was not written with yet
+	handed time.Time
 }
 
 // Load makes a Machine from what is in the store. rng need not be secret but
@@ -233,6 +242,8 @@ func (m *Machine) commit(events []Event) error {
 func (m *Machine) saveSession(d *device, s *ratchet.Session) {
 	m.tx.put(sessionName(d.p.id, d.party.Device, s.ID()), s.Append(nil))
 }
+
+func (m *Machine) blocked(id identity.ID) bool { return m.cfg.Blocked != nil && m.cfg.Blocked(id) }
 
 func (m *Machine) person(id identity.ID) *person {
 	for _, p := range m.people {

@@ -204,8 +204,25 @@ func (m *Machine) boxed(now time.Time, d *device, failed error) {
 
 // polls is which mailboxes are looked into, and when.
 type polls struct {
-	next map[pollKey]time.Time
+	next map[pollKey]polled
 	out  map[uint32]pollKey
+}
+
+// polled is when a mailbox is looked into next, and how often it was since the
+// network could be reached.
+type polled struct {
+	at time.Time
+	n  int
+}
+
+// pollAfter returns the wait after look n. A node that has just come sees other
+// holders than those that have its mail, and is asked for again soon.
+func pollAfter(n int) time.Duration {
+	first := [...]time.Duration{3 * time.Second, 20 * time.Second, 2 * time.Minute}
+	if n < len(first) {
+		return first[n]
+	}
+	return pollEvery
 }
 
 // pollKey names a mailbox of ours: one that a device writes to, or our door
@@ -227,22 +244,22 @@ func (m *Machine) poll(now time.Time) {
 	}
 	s := &m.polls
 	if s.next == nil {
-		s.next = make(map[pollKey]time.Time)
+		s.next = make(map[pollKey]polled)
 	}
 	if s.out == nil {
 		s.out = make(map[uint32]pollKey)
 	}
 	var list []*device
 	for _, p := range m.people {
-		if !p.blocked {
+		if !m.blocked(p.id) {
 			list = append(list, p.devices...)
 		}
 	}
 	slices.SortStableFunc(list, func(a, b *device) int { return cmp.Compare(b.p.talked, a.p.talked) })
 	ask := func(k pollKey, q func() (queue, error)) {
-		at := s.next[k]
-		if now.Before(at) {
-			m.due(at)
+		last := s.next[k]
+		if now.Before(last.at) {
+			m.due(last.at)
 			return
 		}
 		if len(s.out) >= maxPolls {
@@ -258,8 +275,9 @@ func (m *Machine) poll(now time.Time) {
 			return
 		}
 		// Spread, so that they don't all come at once next time.
-		s.next[k] = now.Add(pollEvery + time.Duration(m.rng.Int64N(int64(pollEvery/4))))
-		m.due(s.next[k])
+		wait := pollAfter(last.n)
+		s.next[k] = polled{now.Add(wait + time.Duration(m.rng.Int64N(int64(wait/4)))), last.n + 1}
+		m.due(s.next[k].at)
 		m.refs++
 		s.out[m.refs] = k
 		m.do(Collect{m.refs, box.secret})
@@ -273,15 +291,20 @@ func (m *Machine) poll(now time.Time) {
 // mailChunk blobs are one transaction.
 const mailChunk = 32
 
-// Mail is the answer to a Collect: what the mailbox held. What was read, or can
-// never be, is deleted there (Drop); what could not be stored stays.
+// Mail is the answer to a Collect: what the mailbox held, and an error when
+// that may not be all. What was read, or can never be, is deleted there (Drop);
+// what could not be stored stays.
 func (m *Machine) Mail(now time.Time, ref uint32, blobs []Blob, failed error) error {
 	k, ok := m.polls.out[ref]
 	delete(m.polls.out, ref)
-	if !ok || failed != nil || len(blobs) == 0 {
-		if ok && failed != nil {
-			m.polls.next[k] = now.Add(fetchRetry)
+	if ok && failed != nil {
+		n := m.polls.next[k].n
+		if len(blobs) > 0 {
+			n = 0 // there is more
 		}
+		m.polls.next[k] = polled{now.Add(min(pollFirst<<min(n, 10), pollEvery)), n}
+	}
+	if !ok || len(blobs) == 0 {
 		return m.input(now, func() error { return nil })
 	}
 	var box queue
@@ -306,7 +329,7 @@ func (m *Machine) Mail(now time.Time, ref uint32, blobs []Blob, failed error) er
 			return nil
 		})
 		if err != nil {
-			m.polls.next[k] = now.Add(storeRetry)
+			m.polls.next[k] = polled{at: now.Add(storeRetry)}
 			return err
 		}
 		list = list[n:]

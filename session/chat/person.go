@@ -18,7 +18,6 @@ type person struct {
 	id      identity.ID
 	secret  identity.Secret
 	name    string
-	blocked bool
 	first   uint64 // entries [first, next) are kept
 	next    uint64 // at least 1
 	lastOwn uint64 // number of the latest entry that a device of ours has made here
@@ -199,14 +198,13 @@ func (d *device) find(id [8]byte) *ratchet.Session {
 // Person:
 //
 //	version(1)=1 || fields
-//	1 secret(16) blocked(1) name   2 first, next, mine, waiting, read to, talked (8 each)   3 heads: device(16) ours(1) id(16) each
+//	1 secret(16) name   2 first, next, mine, waiting, read to, talked (8 each)   3 heads: device(16) ours(1) id(16) each
 //	4 devices, vec16 each: device(16) sealing(32) since, acked, boxed, boxed at, heard (8 each) current(8) n(1) n × session(8) m(1) m × beyond(8)
 const personVersion = 1
 
 func (p *person) append(b []byte) []byte {
 	b = append(b, personVersion)
 	v := append([]byte(nil), p.secret[:]...)
-	v = append(v, boolean(p.blocked))
 	b = wire.AppendField(b, 1, append(v, p.name...))
 	v = nil
 	for _, n := range []uint64{p.first, p.next, p.mine, p.waiting, p.readTo, uint64(p.talked)} {
@@ -260,7 +258,6 @@ func parsePerson(id identity.ID, b []byte) (p *person, sessions [][][8]byte, err
 		switch tag {
 		case 1:
 			r.Fixed(p.secret[:])
-			p.blocked = r.U8() != 0
 			p.name = string(r.Rest())
 		case 2:
 			for _, n := range []*uint64{&p.first, &p.next, &p.mine, &p.waiting, &p.readTo} {

@@ -64,7 +64,7 @@ func (m *Machine) open(now time.Time, start, message, context []byte) (*device, 
 	for _, p := range m.people {
 		for _, d := range p.devices {
 			if s := d.find(id); s != nil {
-				if p.blocked {
+				if m.blocked(p.id) {
 					return nil, nil, ErrBlocked
 				}
 				plain, err := s.Decrypt(now, context, message)
@@ -92,7 +92,7 @@ func (m *Machine) accept(now time.Time, start, message, context []byte) (*device
 	}
 	p := m.person(from.Identity)
 	switch {
-	case p != nil && p.blocked:
+	case m.blocked(from.Identity):
 		return nil, nil, ErrBlocked
 	case p == nil && len(m.people) >= maxPeople:
 		return nil, nil, ErrPeople
@@ -137,7 +137,7 @@ func (m *Machine) lost(d *device) {
 // restart begins a session anew with a device whose messages can't be read.
 func (m *Machine) restart(now time.Time, party ratchet.Party) {
 	p := m.person(party.Identity)
-	if p == nil || p.blocked {
+	if p == nil || m.blocked(p.id) {
 		return
 	}
 	d := p.device(party.Device)
@@ -353,6 +353,7 @@ func (m *Machine) wasRead(p *person, byUs bool, id ID) {
 			p.readTo = n
 			p.touch()
 		}
+		m.emit(Seen{id, p.id})
 		return
 	}
 	m.arrived(p, e, n)

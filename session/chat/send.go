@@ -15,7 +15,7 @@ func (m *Machine) work(now time.Time) {
 	m.deadline = time.Time{}
 	for _, p := range m.people {
 		m.release(now, p)
-		if p.blocked {
+		if m.blocked(p.id) {
 			continue
 		}
 		for _, d := range p.devices {
@@ -320,7 +320,7 @@ func (m *Machine) look(now time.Time, p *person) {
 			keys = true
 		}
 	}
-	if waits && !p.blocked {
+	if waits && !m.blocked(p.id) {
 		if !now.Before(p.seekAt) {
 			p.seekWait = min(max(2*p.seekWait, seekFirst), seekMost)
 			p.seekAt = now.Add(p.seekWait)

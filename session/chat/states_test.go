@@ -266,7 +266,8 @@ func TestBadTexts(t *testing.T) {
 func TestBlocked(t *testing.T) {
 	w, anna, ben := talked(t)
 	have := len(ben.texts())
-	ben.do(func() error { return ben.m.Block(w.now, anna.party.Identity, true) })
+	shut := true
+	ben.m.cfg.Blocked = func(id identity.ID) bool { return shut && id == anna.party.Identity }
 	id := anna.send(ben, "hey")
 	w.run(time.Minute)
 	if len(ben.texts()) != have || ben.m.Counters().Blocked == 0 {
@@ -275,7 +276,7 @@ func TestBlocked(t *testing.T) {
 	if d, _, _ := anna.receipts(); slices.Contains(d, id) {
 		t.Error("acknowledged")
 	}
-	ben.do(func() error { return ben.m.Block(w.now, anna.party.Identity, false) })
+	shut = false
 	w.run(10 * time.Minute)
 	if got := ben.texts(); got[len(got)-1] != "anna: hey" {
 		t.Errorf("%q", got)
