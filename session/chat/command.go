@@ -187,8 +187,8 @@ func (m *Machine) markRead(now time.Time, p *person, upTo uint64) error {
 
 // LinkUp says that a node runs a device, which it has proved on a link or by
 // its record, and can be sent to. narrow: there is no link yet, only the route,
-// which takes short messages and may lose them. It may be called again when
-// that changes.
+// which takes short messages and may lose them. Call it again when that changes,
+// or when another link has taken the place of one, which may have lost something.
 func (m *Machine) LinkUp(now time.Time, node identity.NodeID, party ratchet.Party, narrow bool) error {
 	if party.Device == m.party.Device {
 		return nil // ourselves, before a restart
@@ -227,12 +227,7 @@ func (m *Machine) bind(now time.Time, l nodeLink) {
 
 // attach tells a device's record of a link.
 func (m *Machine) attach(d *device, l nodeLink) {
-	if i := slices.IndexFunc(d.links, func(o linked) bool { return o.node == l.node }); i >= 0 {
-		if d.links[i].narrow == l.narrow {
-			return
-		}
-		d.links = slices.Delete(d.links, i, i+1)
-	}
+	d.links = slices.DeleteFunc(d.links, func(o linked) bool { return o.node == l.node })
 	d.links = append(d.links, linked{l.node, l.narrow})
 	if l.bundle != nil && d.with() == nil {
 		d.bundle, d.handed = l.bundle, l.handed
@@ -299,6 +294,7 @@ func (m *Machine) Joined(now time.Time) error {
 		m.joined = true
 		m.polls.all(m, now)
 		m.keepAt = time.Time{}
+		m.plan(now)
 		for _, p := range m.people {
 			p.seekAt, p.seekWait, p.fetchAt = time.Time{}, 0, time.Time{}
 			for _, d := range p.devices {
@@ -322,23 +318,33 @@ func (m *Machine) Alone(now time.Time) error {
 func (m *Machine) Flush(now time.Time) error {
 	return m.input(now, func() error {
 		m.flush = true
+		if m.public == nil && m.joined && m.tx.get(nameOf('b')) == nil {
+			m.publishAt = now // nobody could write to this device while it is off
+			m.flushUntil = now.Add(publishTime)
+		}
 		return nil
 	})
 }
 
 // Idle reports whether nothing is left that Flush could still do: all is
-// delivered, in a mailbox, or nobody knows a way.
-func (m *Machine) Idle() bool {
-	if m.broken != nil {
+// delivered, in a mailbox, refused there, or nobody knows a way.
+func (m *Machine) Idle(now time.Time) bool {
+	if now.Before(m.flushUntil) {
+		return false
+	}
+	if m.broken != nil || !m.joined {
 		return true
 	}
 	for _, p := range m.people {
-		if p.fetching {
+		if p.fetching && p.waiting > 0 {
 			return false
 		}
 		for _, d := range p.devices {
 			if d.put != nil {
 				return false
+			}
+			if d.refused != nil {
+				continue // it was tried
 			}
 			_, linked := d.link()
 			if m.pending(d) > max(d.acked, d.boxed) && (linked || d.with() != nil || d.bundle != nil) {

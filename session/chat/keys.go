@@ -4,6 +4,7 @@ package chat
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"fmt"
 	"slices"
 	"time"
@@ -109,20 +110,47 @@ func (m *Machine) housekeep(now time.Time) {
 			}
 		}
 	}
-	m.publish(now)
+	if m.joined && m.public != nil && m.publishAt.IsZero() {
+		if b, fresh := m.ring.Bundle(now, m.cfg.Self); fresh || !bytes.Equal(b, m.public) {
+			m.ringed = m.ringed && !fresh
+			m.publishAt = now
+		}
+	}
 }
 
-// publish makes the present bundle known.
+// publish makes the present bundle known when its time has come.
 func (m *Machine) publish(now time.Time) {
-	if !m.joined {
+	if !m.joined || m.publishAt.IsZero() {
 		return
 	}
+	if now.Before(m.publishAt) {
+		m.due(m.publishAt)
+		return
+	}
+	m.publishAt = time.Time{}
 	b, fresh := m.ring.Bundle(now, m.cfg.Self)
 	if fresh {
 		m.ringed = false
 	}
-	if !bytes.Equal(b, m.public) {
-		m.public = b
-		m.do(Publish{b})
+	m.public = b
+	m.do(Publish{b})
+	if name := nameOf('b'); !bytes.Equal(m.tx.get(name), sumOf(b)) {
+		m.tx.put(name, sumOf(b))
 	}
+}
+
+// plan says when to publish after joining. A network that is just forming hands
+// everything around again and again; so what it has, or nobody has asked for
+// yet, waits.
+func (m *Machine) plan(now time.Time) {
+	jitter := func(d time.Duration) time.Duration { return time.Duration(m.rng.Int64N(int64(d))) }
+	m.publishAt = now.Add(publishNew + jitter(publishNew))
+	if last := m.tx.get(nameOf('b')); last != nil && m.ring.Present(now, func(raw []byte) bool { return bytes.Equal(sumOf(raw), last) }) {
+		m.publishAt = now.Add(publishOld + jitter(publishOld))
+	}
+}
+
+func sumOf(b []byte) []byte {
+	h := sha256.Sum256(b)
+	return h[:8]
 }

@@ -44,15 +44,17 @@ type Machine struct {
 	ringed  bool // "k" is as ring
 	counted bool // "o" is as ownLo, ownHi
 
-	links   []nodeLink
-	polls   polls
-	refs    uint32
-	keepAt  time.Time
-	public  []byte // the bundle that was published last
-	joined  bool
-	flush   bool
-	broken  error // the store could not be read
-	retryAt time.Time
+	links      []nodeLink
+	polls      polls
+	refs       uint32
+	keepAt     time.Time
+	public     []byte    // the bundle that was published last, in this run
+	publishAt  time.Time // zero = not before something changes
+	joined     bool
+	flush      bool
+	flushUntil time.Time // what was just published is on its way
+	broken     error     // the store could not be read
+	retryAt    time.Time
 
 	deadline time.Time
 

@@ -131,7 +131,7 @@ func (m *Machine) post(now time.Time, d *device) {
 		d.putAt.later(now, putFirst, putMost)
 		return
 	}
-	blob, ok := q.sealBlob(m.seal(d, s, []byte(byMail), b))
+	blob, ok := q.sealBlob(m.seal(d, s, []byte(byMail), m.introduce(d, b)))
 	if !ok {
 		d.putAt.later(now, putFirst, putMost) // can't be: mailItems leaves room
 		return

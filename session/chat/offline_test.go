@@ -43,7 +43,7 @@ func TestOfflineFirst(t *testing.T) {
 	ben.send(anna, "fine")
 	ben.do(func() error { return ben.m.MarkAllRead(w.now, anna.party.Identity) })
 	w.run(10 * time.Second)
-	if !ben.m.Idle() {
+	if !ben.m.Idle(w.now) {
 		t.Error("Ben has something left to do")
 	}
 	ben.off()

@@ -13,6 +13,7 @@ func pair(t testing.TB) (w *world, anna, ben *phone) {
 	w = newWorld(t, 1)
 	anna, ben = w.phone("anna", devices(t, 1, 1)[0]).on(), w.phone("ben", devices(t, 2, 1)[0]).on()
 	know(anna, ben)
+	w.run(3 * time.Minute) // prekeys are out
 	return w, anna, ben
 }
 
@@ -42,6 +43,9 @@ func TestOnline(t *testing.T) {
 	w.run(w.oneWay)
 	if _, got, _ := ben.receipts(); !slices.Equal(got, []ID{id}) {
 		t.Errorf("read: %v", got)
+	}
+	if w.sent > 16 { // keys 4, texts 3, acknowledgements 3 and of the read one, read 1
+		t.Errorf("%d envelopes went over the link", w.sent)
 	}
 	if len(w.mail) != 0 || len(w.log) != 0 {
 		t.Errorf("mail %d, complaints %q", len(w.mail), w.log)

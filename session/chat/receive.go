@@ -102,6 +102,9 @@ func (m *Machine) accept(now time.Time, start, message, context []byte) (*device
 		return nil, nil, err
 	}
 	m.ringed = false
+	if m.public != nil && m.publishAt.IsZero() {
+		m.publishAt = now.Add(patience) // the key is used; others may be, of the same batch
+	}
 	d, err := m.deviceOf(from)
 	if err != nil {
 		return nil, nil, err

@@ -78,6 +78,7 @@ type world struct {
 	oneWay  time.Duration
 	nodes   int
 	blobs   int
+	sent    int // envelopes over links
 	log     []string
 	offline bool // mailboxes and prekeys can't be reached
 	lossy   bool // mailboxes lose a third of what they are given
@@ -274,6 +275,7 @@ func (p *phone) drain() {
 			if to == nil {
 				break
 			}
+			w.sent++
 			body := slices.Clone(o.Body)
 			from := p.node
 			w.after(w.oneWay, func() {

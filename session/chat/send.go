@@ -29,6 +29,10 @@ func (m *Machine) work(now time.Time) {
 	}
 	m.poll(now)
 	m.housekeep(now)
+	m.publish(now)
+	if now.Before(m.flushUntil) {
+		m.due(m.flushUntil)
+	}
 }
 
 // due notes when work has to be done again.
@@ -253,18 +257,21 @@ func (m *Machine) pack(now time.Time, d *device, narrow bool) (b []byte) {
 	if !narrow {
 		b = m.packPushes(d, b, limit)
 	}
-	return b
+	return m.introduce(d, b)
 }
 
-// packFirst adds what goes by any way: who we are, what we have.
-func (m *Machine) packFirst(d *device, b []byte, limit int) []byte {
-	s := d.with()
-	if s.Start() != nil && !m.own(d) {
-		a := about{m.cfg.Name, m.cfg.Self.Reach()}
-		if v := a.append(nil); len(d.flight)+len(d.owed) > 0 || d.have || d.again {
-			b = appendItem(b, itemAbout, v)
-		}
+// introduce puts in front of what is said who says it, until the other side has
+// answered.
+func (m *Machine) introduce(d *device, b []byte) []byte {
+	if len(b) == 0 || d.with().Start() == nil || m.own(d) {
+		return b
 	}
+	a := about{m.cfg.Name, m.cfg.Self.Reach()}
+	return append(appendItem(nil, itemAbout, a.append(nil)), b...)
+}
+
+// packFirst adds what goes by any way: what was lost, what is here.
+func (m *Machine) packFirst(d *device, b []byte, limit int) []byte {
 	if d.again {
 		d.again = false
 		b = appendItem(b, itemRestart, nil)

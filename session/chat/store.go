@@ -25,6 +25,10 @@ type Store interface {
 	Commit(writes []Write, events []Event) error
 }
 
+// IDRoom begins the names under which the places of texts are kept, followed by a
+// text's ID: when one is deleted the machine has forgotten the text.
+const IDRoom = 'I'
+
 // Write puts a value under a name, or deletes the name when Value is nil.
 type Write struct {
 	Name, Value []byte
@@ -79,6 +83,7 @@ func (s *Memory) Copy() *Memory {
 //
 //	"p"                            IDs of all people (32 each)
 //	"k"                            keyring (ratchet.Keyring)
+//	"b"                            first 8 bytes of SHA-256 of the bundle that was published last
 //	"o"                            first and next number of "O"
 //	"P" identity                   person: see person.append
 //	"S" identity device session    state of a session (ratchet.Session)
@@ -99,7 +104,7 @@ func number(n uint64) []byte { return binary.BigEndian.AppendUint64(nil, n) }
 func personName(id identity.ID) []byte          { return nameOf('P', id[:]) }
 func heldName(id identity.ID) []byte            { return nameOf('H', id[:]) }
 func entryName(id identity.ID, n uint64) []byte { return nameOf('E', id[:], number(n)) }
-func idName(id ID) []byte                       { return nameOf('I', id[:]) }
+func idName(id ID) []byte                       { return nameOf(IDRoom, id[:]) }
 func ownName(n uint64) []byte                   { return nameOf('O', number(n)) }
 func sessionName(id identity.ID, device [16]byte, session [8]byte) []byte {
 	return nameOf('S', id[:], device[:], session[:])

@@ -114,6 +114,13 @@ func (k *Keyring) Bundle(now time.Time, self *identity.Device) (raw []byte, fres
 	return slices.Clone(g.raw), true
 }
 
+// Present reports whether the bundle that Bundle would return is there already
+// and is the one that is meant.
+func (k *Keyring) Present(now time.Time, meant func(raw []byte) bool) bool {
+	n := len(k.published)
+	return n > 0 && k.published[n-1].raw != nil && now.Sub(k.published[n-1].created) < bundleEvery && meant(k.published[n-1].raw)
+}
+
 // of reports whether the bundle shows self's present certificate.
 func (g *generation) of(self *identity.Device, now time.Time) bool {
 	b, err := ParseBundle(g.raw, now)
