@@ -46,13 +46,13 @@ var layers = house.Layers{
 		"session/files":     {"identity", "internal/wire"},
 		"session/ratchet":   {"identity", "internal/wire"},
 		"session/chat":      {"identity", "session/ratchet", "internal/wire"},
-		"session":           {"identity", "nat", "overlay", "media", "internal/wire", "internal/drive"},
+		"session":           {"identity", "nat", "overlay", "media", "session/chat", "session/ratchet", "internal/wire", "internal/drive"},
 
 		"session/chat/storetest": {"session/chat"},
 
 		// An embedder pays for what it uses: never media/webrtc or media/libopus.
 		".": {
-			"identity", "nat", "nat/portmap", "overlay", "overlay/lan", "overlay/relay", "session", "session/files", "media", "media/ogg", "media/opus", "metric",
+			"identity", "nat", "nat/portmap", "overlay", "overlay/lan", "overlay/relay", "session", "session/chat", "session/files", "media", "media/ogg", "media/opus", "metric",
 			"internal/wire", "internal/sock", "internal/drive", "internal/store",
 		},
 
@@ -155,6 +155,8 @@ var purity = house.Purity{
 		"overlay/tcp.go":            "dials and accepts TCP in the background",
 		"session/kin_hub.go":        "searches for own devices in the background, with a time limit",
 		"overlay/turn.go":           "holds addresses at TURN servers in the background",
+		"session/courier.go":        "runs the machine of text on a loop of its own; logs",
+		"session/courier_mail.go":   "asks mailboxes in the background, with time limits",
 		"session/legs.go":           "searches for further devices in the background, with a time limit",
 		"session/summon.go":         "links with a person's devices in the background, with a time limit",
 		"session/met.go":            "lets go of nodes after a while",

@@ -176,6 +176,9 @@ func newNode(cfg Config, conns []net.PacketConn, open opener) (*Node, error) {
 	}
 	hc.Kin, hc.Revoked = session.NewKin(time.Now(), dev, devices), n.kins.theirs
 	publish := n.publishing(hc.Kin)
+	hc.Chat = &chatStore{db: n.db}
+	hc.Near = func(id identity.ID) bool { _, ok := n.book.Get(id); return ok }
+	hc.Target = n.knownTarget
 	if cfg.Policy != nil {
 		hc.Allow = func(from identity.ID, name string) error {
 			c, known := n.book.Get(from)
@@ -426,6 +429,8 @@ func (n *Node) pump() {
 			if c.missed() {
 				missed = c // CallMissed follows
 			}
+		case session.ChatNews:
+			n.chatNews(e.Event)
 		case session.CallMissed:
 			m := CallMissed{Peer: e.Missed.Peer.Identity, Name: e.Missed.Name, When: e.Missed.When}
 			if missed == nil { // it never rang: the line was busy
@@ -477,8 +482,9 @@ func (n *Node) linked(by int) {
 	}
 }
 
-// Shutdown hangs up every call so that the other sides hear it, and closes the
-// node. ctx bounds the politeness, not the closing.
+// Shutdown hangs up every call so that the other sides hear it, leaves texts
+// that wait in the mailboxes of those they are for, and closes the node. ctx
+// bounds the politeness, not the closing.
 func (n *Node) Shutdown(ctx context.Context) error {
 	n.mu.Lock()
 	calls := make([]*Call, 0, len(n.handles))
@@ -489,6 +495,9 @@ func (n *Node) Shutdown(ctx context.Context) error {
 	n.ports.stop() // the router may be slow
 	for _, c := range calls {
 		c.HangUp()
+	}
+	if err := n.hub.Flush(ctx); err != nil {
+		n.log.Debug("texts wait here", "err", err) // until the next start
 	}
 	if len(calls) > 0 {
 		n.ov.Flush(ctx)

@@ -56,5 +56,6 @@ func (h *Hub) expel(now time.Time, who func(Peer) bool) {
 		h.closeSession(r)
 		h.m.Leave(now, r.peer)
 		h.unkin(r.peer)
+		h.forgetCourier(r)
 	}
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/p2pos/p2pos/identity"
 	"github.com/p2pos/p2pos/internal/drive"
 	"github.com/p2pos/p2pos/overlay"
+	"github.com/p2pos/p2pos/session/chat"
 )
 
 // Config configures a Hub.
@@ -38,6 +39,14 @@ type Config struct {
 	// dropped without an answer. It is asked on the hub's loop and must not
 	// block. nil = nobody.
 	Blocked func(identity.ID) bool
+	// Chat keeps texts and what their protection needs. nil = this node takes and
+	// sends none.
+	Chat chat.Store
+	// Near tells with whom to exchange keys as soon as a link stands: contacts. It
+	// must not block. nil = nobody.
+	Near func(identity.ID) bool
+	// Target tells how a person is found to whom a text waits. It must not block.
+	Target func(identity.ID) (overlay.Target, bool)
 }
 
 // A Hub holds all sessions and calls of one node: it proves identities over
@@ -62,6 +71,7 @@ type Hub struct {
 	ssrcs     SSRCs[receiver]
 	early     earlyMedia
 	events    chan HubEvent
+	courier   *courier // nil = no chat; set by Start
 	badMsgs   atomic.Uint64
 	wg        sync.WaitGroup
 	ctx       context.Context
@@ -103,12 +113,22 @@ func (h *Hub) Start(ov *overlay.Overlay) {
 	if h.kin = h.cfg.Kin; h.kin == nil {
 		h.kin = NewKin(time.Now(), h.cfg.Self, KinState{})
 	}
+	if h.cfg.Chat != nil {
+		h.courier = newCourier(h)
+	}
 	h.loop = drive.New(rules{h.m, h.kin}, h.drain)
 	h.wg.Go(h.listen)
 }
 
 // listen takes the overlay's events until it closes.
 func (h *Hub) listen() {
+	links := 0
+	linked := func(by int) {
+		old := links
+		if links += by; h.courier != nil && (old == 0) != (links == 0) {
+			h.courier.reachable(links > 0)
+		}
+	}
 	for {
 		e, err := h.ov.Next(h.ctx)
 		if err != nil {
@@ -118,6 +138,7 @@ func (h *Hub) listen() {
 		case overlay.PeerUp:
 			h.emit(LinkUp{Node: e.Peer.Node()})
 			h.loop.Do(h.ctx, func(now time.Time) { h.back(now, e.Peer) })
+			linked(1)
 		case overlay.NATChanged:
 			h.emit(NATFound{e})
 		case overlay.PeerRelinked:
@@ -125,6 +146,7 @@ func (h *Hub) listen() {
 		case overlay.PeerDown:
 			h.emit(LinkDown{Node: e.Peer.Node()})
 			h.loop.Do(h.ctx, func(now time.Time) { h.gone(now, e.Peer, e.Bye) })
+			linked(-1)
 		case overlay.PathChanged:
 			h.loop.Do(h.ctx, func(time.Time) { h.moved(e) })
 		case overlay.Unrouted:
@@ -171,7 +193,11 @@ func (h *Hub) Next(ctx context.Context) (HubEvent, error) {
 
 // Dropped counts what was refused, by reason.
 func (h *Hub) Dropped() map[string]uint64 {
-	return map[string]uint64{"session": h.badMsgs.Load(), "ssrc": h.ssrcs.Dropped()}
+	d := map[string]uint64{"session": h.badMsgs.Load(), "ssrc": h.ssrcs.Dropped()}
+	if h.courier != nil {
+		d["chat"] = h.courier.bad.Load()
+	}
+	return d
 }
 
 // wakeAfter has the loop look at everything after a while.
@@ -212,6 +238,9 @@ func (h *Hub) Close() {
 			default:
 			}
 			c.finish(e)
+		}
+		if h.courier != nil {
+			h.courier.close()
 		}
 		h.wg.Wait()
 	})

@@ -289,6 +289,13 @@ func (h *Hub) sessions(ctx context.Context, t overlay.Target, tries int, out cha
 			}
 		})
 	}
+	for _, at := range h.lately(ctx, t.ID) {
+		wg.Go(func() {
+			if p, err := h.meetAt(ctx, t, overlay.Place{Cert: at.cert, Key: at.key}); err == nil {
+				found(p)
+			}
+		})
+	}
 	for range tries {
 		some := false
 		for at := range h.ov.Locate(ctx, t.ID, t.Secret).Places {
@@ -310,6 +317,12 @@ func (h *Hub) sessions(ctx context.Context, t overlay.Target, tries int, out cha
 			return
 		}
 	}
+}
+
+// lately returns where a person's devices were met last.
+func (h *Hub) lately(ctx context.Context, id identity.ID) (list []place) {
+	h.loop.Do(ctx, func(time.Time) { list = slices.Clone(h.places[id]) })
+	return list
 }
 
 var errOwnNode = errors.New("session: this device itself")

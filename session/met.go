@@ -133,6 +133,7 @@ func (h *Hub) unmeet(now time.Time, r *remote) {
 	h.m.Forget(now, r.peer)
 	r.release()
 	h.closeSession(r)
+	h.forgetCourier(r)
 }
 
 // unrouted ends what rang at a node that the route does not reach: it is gone,

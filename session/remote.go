@@ -52,6 +52,12 @@ func (h *Hub) receive(now time.Time, e overlay.Message) {
 		h.rung(now, e.Peer, e.Body)
 		return
 	}
+	if typeOf(e.Body) == typeChat {
+		if h.courier != nil && e.Link != nil { // over the route it only asks for a link
+			h.courier.frame(e.Peer, e.Link, e.Body)
+		}
+		return
+	}
 	r := h.peers[e.Peer.Node()]
 	if IsProof(e.Body) {
 		if e.Link == nil {
@@ -174,6 +180,21 @@ func (h *Hub) know(r *remote, cert identity.Certificate) {
 	r.release = r.ov.Keep()
 	r.ov.Share()
 	h.openSession(r)
+	h.tellCourier(r)
+}
+
+// tellCourier says that texts can go over a proved peer's link.
+func (h *Hub) tellCourier(r *remote) {
+	if h.courier != nil && r.ov.Link() != nil {
+		h.courier.up(r.ov, r.cert)
+	}
+}
+
+// forgetCourier says that they can't any more.
+func (h *Hub) forgetCourier(r *remote) {
+	if h.courier != nil {
+		h.courier.down(r.ov.Node())
+	}
 }
 
 // gone is called when the last link to a node has ended.
@@ -185,6 +206,7 @@ func (h *Hub) gone(now time.Time, p *overlay.Peer, bye bool) {
 	if r.asking != nil {
 		h.settle(r, identity.Certificate{}, overlay.ErrDown)
 	}
+	h.forgetCourier(r)
 	if r.proved && !bye && h.outlives(now, r) {
 		return
 	}
@@ -231,6 +253,7 @@ func (h *Hub) back(now time.Time, p *overlay.Peer) {
 	if r != nil && r.proved {
 		p.Share()
 		h.openSession(r)
+		h.tellCourier(r)
 	}
 	if a == nil || r != nil && r.asking != nil && now.Sub(r.asking.since) < proveTime {
 		return
