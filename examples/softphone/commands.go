@@ -34,6 +34,7 @@ func help() []string {
 		"                 record both FILE.ogg both; record stop ends that",
 		"add TICKET NAME  put somebody into your contacts, by ticket or ID",
 		"contacts         list them; verify, block, unblock, remove WHOM change one",
+		"msg WHOM TEXT    write to somebody, online or not; read MESSAGE tells that you have read it, and all before it",
 		"history          what happened last",
 		"send WHOM PATH   offer a file; accept, decline, pause, continue, cancel TRANSFER",
 		"nat              what NAT is around you, as far as the neighbours can tell",
@@ -43,8 +44,7 @@ func help() []string {
 }
 
 // laterCommands are those of capabilities that are not there yet.
-const laterCommands = " transfer msg read " +
-	"devices link revoke group "
+const laterCommands = " transfer devices link revoke group "
 
 // command obeys one line, or says why not.
 func (p *phone) command(ctx context.Context, c typed) {
@@ -67,6 +67,10 @@ func (p *phone) obey(ctx context.Context, verb, arg string, at time.Time) error 
 		return p.recordTo(arg)
 	case "dtmf":
 		return p.dtmf(arg)
+	case "msg":
+		return p.say(ctx, arg)
+	case "read":
+		return p.readTexts(ctx, arg)
 	case "ticket":
 		if arg == "once" {
 			return errors.New("tickets for one use only are not there yet")

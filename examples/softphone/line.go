@@ -147,6 +147,8 @@ func (p *phone) handle(ctx context.Context, e p2pos.Event) {
 		if l != nil {
 			p.emit(searchEvent{l.who, e.State, l.age()})
 		}
+	case p2pos.Message, p2pos.MessageStored, p2pos.MessageDelivered, p2pos.MessageRead:
+		p.texts(e)
 	case p2pos.CallRinging:
 		if l := p.of(ctx, e.Call); l != nil {
 			p.emit(ringingEvent{l.who, l.age(), millis(e.RTT)})

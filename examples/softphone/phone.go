@@ -16,8 +16,8 @@ import (
 	"github.com/p2pos/p2pos"
 )
 
-// maxLine bounds a command; the longest sensible one is a wrapped ticket.
-const maxLine = 8 << 10
+// maxLine bounds a command; the longest sensible one sends the longest text.
+const maxLine = 16 << 10
 
 // phone is the program's state. One goroutine owns it, that of loop; others
 // hand it functions to run by post.
