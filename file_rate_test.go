@@ -130,7 +130,6 @@ func TestFileRate(t *testing.T) {
 func (s *sim) score(c *Call, d time.Duration) float64 {
 	before := c.Stats()
 	time.Sleep(d)
-	synctest.Wait()
 	now := c.Stats()
 	now.Score(&before)
 	return now.MOS
@@ -224,6 +223,7 @@ func TestFileBesideVoice(t *testing.T) {
 				both := min(o, <-m)
 				worst, sum = min(worst, both), sum+both
 			}
+			synctest.Wait()
 			p := in.Progress()
 			if c.first {
 				in.Pause()
