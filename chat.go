@@ -153,16 +153,16 @@ func (n *Node) chatNews(e chat.Event) {
 	switch e := e.(type) {
 	case chat.Message:
 		if !e.Here {
-			n.events.publish(Message{
+			n.tell(Message{
 				ID: e.ID.String(), Peer: e.Peer, Ours: e.Ours, Text: e.Text, Sent: e.Sent, Received: e.Received, Gap: e.Gap,
 			})
 		}
 	case chat.Stored:
-		n.events.publish(MessageStored{e.ID.String(), e.Peer})
+		n.tell(MessageStored{e.ID.String(), e.Peer})
 	case chat.Delivered:
-		n.events.publish(MessageDelivered{e.ID.String(), e.Peer})
+		n.tell(MessageDelivered{e.ID.String(), e.Peer})
 	case chat.Read:
-		n.events.publish(MessageRead{e.ID.String(), e.Peer})
+		n.tell(MessageRead{e.ID.String(), e.Peer})
 	case chat.Met:
 		n.remember(overlay.Target{ID: e.Peer, Secret: e.Secret}) // so that it can be answered by ID
 	}

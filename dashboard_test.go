@@ -94,6 +94,9 @@ func TestDashboardInPrometheus(t *testing.T) {
 		}
 		call.HangUp()
 		<-call.Done()
+		if _, err := a.Send(ctx, ticket, "how was that?"); err != nil {
+			t.Error(err)
+		}
 		<-time.After(time.Second)
 	}
 

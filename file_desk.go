@@ -101,7 +101,7 @@ func (b fileBook) Drop(id files.ID) {
 // record. The desk's lock is held.
 func (n *Node) fileChanged(x *files.Transfer, news files.News) {
 	t := n.transfer(x)
-	n.events.publish(FileEvent{Transfer: t, State: stateOf(news.State, news.Reason)})
+	n.tell(FileEvent{Transfer: t, State: stateOf(news.State, news.Reason)})
 	if news.State != files.Ended {
 		return
 	}

@@ -74,6 +74,8 @@ func (n *Node) Metrics() []metric.Family {
 		histogram("p2pos_call_concealed_ratio", "ratio", "Playout time that was concealed, of the same seconds.", t.concealed),
 		histogram("p2pos_call_round_trip_seconds", "seconds", "Round trip, of the same seconds.", t.rtt),
 		labelled("p2pos_call_warnings", "warning", "Warnings about a call's sound that began.", t.warnings),
+		labelled("p2pos_texts", "event", "Texts received, and own ones stored in the network, delivered and read.", t.texts),
+		t.transfers(),
 		gauge("go_goroutines", "", "Goroutines of the process.", float64(s.Goroutines)),
 		gauge("go_memstats_heap_alloc_bytes", "bytes", "Heap in use by the process.", float64(s.Heap)),
 	}
@@ -131,6 +133,20 @@ func (t *tally) endings() metric.Family {
 			Labels: []metric.Label{{Name: "direction", Value: e.direction}, {Name: "stage", Value: e.stage}, {Name: "reason", Value: e.reason}},
 			Value:  float64(t.ended[e]),
 		})
+	}
+	return f
+}
+
+// transfers tells ended transfers of files apart.
+func (t *tally) transfers() metric.Family {
+	f := metric.Family{Name: "p2pos_transfers_ended", Kind: metric.Counter, Help: "Transfers of files that have ended, by direction and how."}
+	for _, direction := range []string{"incoming", "outgoing"} {
+		for _, state := range []TransferState{FileComplete, FileFailed} {
+			f.Points = append(f.Points, metric.Point{
+				Labels: []metric.Label{{Name: "direction", Value: direction}, {Name: "state", Value: string(state)}},
+				Value:  float64(t.files[[2]string{direction, string(state)}]),
+			})
+		}
 	}
 	return f
 }

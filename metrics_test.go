@@ -70,6 +70,13 @@ func TestMetricsOfACall(t *testing.T) {
 				t.Errorf("the metrics hold the %s %s", what, secret)
 			}
 		}
+		if _, err := a.Send(t.Context(), s.ticket(b), "hello"); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(3 * time.Second)
+		synctest.Wait()
+		contains(t, "after a text, at its author's", get(h, "").Body.String(), `p2pos_texts_total{event="delivered"} 1.0`+"\n")
+		contains(t, "after a text, at its reader's", get(b.MetricsHandler(), "").Body.String(), `p2pos_texts_total{event="received"} 1.0`+"\n")
 		old := get(h, "text/plain;q=0.5")
 		contains(t, "older text", old.Body.String(), "# TYPE p2pos_build_info gauge\n", "# TYPE p2pos_calls_missed_total counter\n")
 		if got := old.Header().Get("Content-Type"); got != metric.TextType || strings.Contains(old.Body.String(), "EOF") {

@@ -18,6 +18,8 @@ type tally struct {
 	ended    map[outcome]uint64
 	missed   uint64
 	warnings map[string]uint64
+	texts    map[string]uint64    // what happened to them
+	files    map[[2]string]uint64 // ended transfers by direction and state
 
 	ring, first, talked       metric.Buckets // seconds
 	mos, loss, rtt, concealed metric.Buckets // of a second of a call each
@@ -33,6 +35,8 @@ func newTally() *tally {
 	return &tally{
 		ended:     make(map[outcome]uint64),
 		warnings:  map[string]uint64{"high-rtt": 0, "high-jitter": 0, "high-loss": 0, "low-mos": 0}, // a rate needs the 0 before the 1
+		texts:     map[string]uint64{"received": 0, "stored": 0, "delivered": 0, "read": 0},
+		files:     make(map[[2]string]uint64),
 		ring:      metric.NewBuckets(0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
 		first:     metric.NewBuckets(0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5),
 		talked:    metric.NewBuckets(1, 10, 60, 300, 900, 3600, 4*3600),
@@ -50,7 +54,8 @@ func directionOf(c *Call) string {
 	return "outgoing"
 }
 
-// note counts an event; the pump alone calls it. now is the time of the event.
+// note counts an event. now is the time of the event. Those of calls come from
+// the pump alone.
 func (t *tally) note(e Event, now time.Time) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -78,6 +83,24 @@ func (t *tally) note(e Event, now time.Time) {
 		t.quality(e.Call)
 	case CallMissed:
 		t.missed++
+	case Message:
+		if !e.Ours {
+			t.texts["received"]++
+		}
+	case MessageStored:
+		t.texts["stored"]++
+	case MessageDelivered:
+		t.texts["delivered"]++
+	case MessageRead:
+		t.texts["read"]++
+	case FileEvent:
+		if e.State == FileComplete || e.State == FileFailed {
+			direction := "outgoing"
+			if e.Transfer.Incoming() {
+				direction = "incoming"
+			}
+			t.files[[2]string{direction, string(e.State)}]++
+		}
 	}
 }
 
@@ -101,6 +124,7 @@ func (t *tally) copy() *tally {
 	defer t.mu.Unlock()
 	return &tally{
 		ended: maps.Clone(t.ended), missed: t.missed, warnings: maps.Clone(t.warnings),
+		texts: maps.Clone(t.texts), files: maps.Clone(t.files),
 		ring: t.ring.Clone(), first: t.first.Clone(), talked: t.talked.Clone(),
 		mos: t.mos.Clone(), loss: t.loss.Clone(), rtt: t.rtt.Clone(), concealed: t.concealed.Clone(),
 	}
