@@ -41,6 +41,7 @@ type local struct {
 	index int
 	conn  net.PacketConn
 	udp   *net.UDPConn // conn, when it is one
+	mark  *mark        // of media; nil = none
 	addr  netip.AddrPort
 
 	received, sent atomic.Uint64 // bytes of payload
@@ -50,10 +51,11 @@ type local struct {
 	destinations map[netip.AddrPort]*net.UDPAddr // for conns other than *net.UDPConn
 }
 
-func newLocal(index int, c net.PacketConn) *local {
+func newLocal(index int, c net.PacketConn, dscp uint8) *local {
 	l := &local{index: index, conn: c, addr: addrPort(c.LocalAddr())}
 	if u, ok := c.(*net.UDPConn); ok {
 		l.udp = u
+		l.mark = newMark(dscp)
 		// A system that grants less works as well, with fewer spare moments.
 		_ = u.SetReadBuffer(kernelBuffer)
 		_ = u.SetWriteBuffer(kernelBuffer)
@@ -64,6 +66,9 @@ func newLocal(index int, c net.PacketConn) *local {
 }
 
 func (l *local) write(to netip.AddrPort, b []byte) error {
+	if l.mark != nil && isMedia(b) {
+		return l.writeMarked(to, b)
+	}
 	var err error
 	if l.udp != nil {
 		_, err = l.udp.WriteToUDPAddrPort(b, to)

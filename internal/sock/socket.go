@@ -34,6 +34,9 @@ type Config struct {
 	// must return a *net.UDPAddr from ReadFrom and take one in WriteTo.
 	Conns []net.PacketConn
 
+	// DSCP marks packets of media, 1 to 63; 0 = no mark. Real sockets on Linux do.
+	DSCP uint8
+
 	// STUN gets each STUN message that passed ValidSTUN, from any source.
 	STUN func(p Path, b []byte)
 
@@ -96,7 +99,7 @@ func Open(cfg Config) *Socket {
 	s.quic = newPathConn(s, s.nextVirtual())
 	var locals []*local
 	for i, c := range cfg.Conns {
-		locals = append(locals, newLocal(i, c))
+		locals = append(locals, newLocal(i, c, cfg.DSCP))
 	}
 	s.locals.Store(&locals)
 	for _, l := range locals {
@@ -134,7 +137,7 @@ func (s *Socket) Add(c net.PacketConn) (int, error) {
 	} else {
 		locals = append(locals, nil)
 	}
-	l := newLocal(i, c)
+	l := newLocal(i, c, s.cfg.DSCP)
 	locals[i] = l
 	s.locals.Store(&locals)
 	s.readers.Go(func() { s.read(l) })
