@@ -138,6 +138,7 @@ var purity = house.Purity{
 		"overlay/lan/service.go":    "goroutines, loop and clock; logs",
 		"overlay/lan/socket.go":     "sockets in mDNS's groups",
 		"overlay/link.go":           "goroutines and deadlines of a QUIC connection",
+		"overlay/roster_link.go":    "handshakes with a roster, the clock it is held against; logs",
 		"overlay/overlay.go":        "opens socket, transport and loop; logs",
 		"overlay/peer.go":           "a peer as the application sees it; the age of its link",
 		"overlay/queue.go":          "counts the goroutines of the package",

@@ -34,6 +34,7 @@ type core struct {
 	records recording
 	relays  relaying
 	turn    turning
+	spread  spreading              // of the roster
 	tcp     map[int]netip.AddrPort // TCP connections: their numbers and far ends
 	latest  time.Time              // of all the loop was told
 	movedAt time.Time              // no further look at all links before
@@ -71,6 +72,7 @@ func (c *core) Advance(now time.Time) {
 	c.relays.client.Advance(now)
 	c.remind(now)
 	c.advancePeers(now)
+	c.advanceRoster(now)
 	if len(c.order) > 0 && now.Sub(c.trimmed) >= trimEvery {
 		c.trimmed = now
 		for _, p := range c.order {
@@ -96,6 +98,7 @@ func (c *core) Deadline() time.Time {
 	d = earlier(d, c.recordsDeadline())
 	d = earlier(d, c.relays.server.Deadline())
 	d = earlier(d, c.relays.client.Deadline())
+	d = earlier(d, c.spread.deadline())
 	if len(c.due.heap) > 0 {
 		d = earlier(d, c.due.heap[0].state.turn.at)
 	}

@@ -130,7 +130,9 @@ func (o *Overlay) dial(ctx context.Context, sp *sock.Peer, via sock.Path, want *
 	if err != nil {
 		code, text := helloFailure(err)
 		conn.CloseWithError(quic.ApplicationErrorCode(code), text)
-		return nil, o.closedOr(linkError(err))
+		err = linkError(err)
+		o.refusal(err)
+		return nil, o.closedOr(err)
 	}
 	return l, o.start(l, via)
 }
@@ -164,6 +166,7 @@ func (o *Overlay) serve(l *Link) {
 	// most likely, unless it has just rung over the route.
 	forgotten := errors.As(err, &reset)
 	o.log.Debug("link ended", "peer", l.peer.node, "err", err)
+	o.refusal(linkError(err))
 	if errors.Is(err, errFrame) {
 		o.badFrames.Add(1)
 		l.close(codeProtocol, "malformed frame")
@@ -216,7 +219,7 @@ func (o *Overlay) welcome(conn *quic.Conn) {
 	}
 	sp := o.sock.PeerAt(conn.RemoteAddr())
 	if sp == nil { // expired while quic-go was shaking hands
-		conn.CloseWithError(codeRefused, "too slow")
+		conn.CloseWithError(codeUnused, "too slow")
 		return
 	}
 	via, _, _ := sp.Route()

@@ -14,6 +14,9 @@ var (
 	// ErrNetwork reports a node of another network: its proof of the network
 	// secret, or ours to it, was refused.
 	ErrNetwork = errors.New("overlay: the other node belongs to another network")
+	// ErrRefused reports a node that links with others of its network, but not
+	// with this one.
+	ErrRefused = errors.New("overlay: the other node refuses this one")
 	// ErrSelf reports that the address dialled was this node's own.
 	ErrSelf = errors.New("overlay: that address is this node's own")
 	// ErrUnreachable reports that every way to a peer was tried in vain.
@@ -49,7 +52,8 @@ const (
 	codeVersion  = 2 // unknown major version
 	codeDouble   = 3 // another link between the same nodes stays
 	codeProtocol = 4 // a frame that no version allows
-	codeRefused  = 5 // policy or limits
+	codeRefused  = 5 // by policy
 	codePeer     = 6 // not the node that was asked for
+	codeRoster   = 8 // not on the roster; the text says why
 	codeUnused   = 7 // the link is dead or not needed; the node goes on
 )

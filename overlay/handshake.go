@@ -7,6 +7,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/p2pos/p2pos/nat"
 )
@@ -56,6 +57,11 @@ func helloFailure(err error) (code uint64, text string) {
 	switch {
 	case errors.Is(err, ErrNetwork):
 		return codeNetwork, "another network"
+	case errors.Is(err, ErrMember):
+		text = strings.TrimPrefix(err.Error(), ErrMember.Error()+": ")
+		return codeRoster, text[:min(len(text), maxReason)]
+	case errors.Is(err, ErrRefused):
+		return codeRefused, "refused"
 	case errors.As(err, &ve):
 		return codeVersion, fmt.Sprintf("protocol %d wanted", ve.Ours)
 	default:

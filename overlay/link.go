@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -42,6 +43,9 @@ type Link struct {
 	exporter [32]byte
 	hello    hello // theirs
 	since    time.Time
+	node     identity.NodeID
+	member   identity.ID   // whose device they are, in a network with a roster
+	roster   uint64        // number of the roster in our HELLO
 	via      sock.Path     // the path it was made over; zero when the paths chose
 	unread   chan struct{} // one token for each session message not yet taken
 
@@ -128,7 +132,7 @@ func (l *Link) read(ctx context.Context) error {
 			l.o.events.push(Message{Peer: l.peer, Link: l, Body: body})
 		case frameHello:
 			return fmt.Errorf("%w: second hello", errFrame)
-		case frameStay, frameHole, frameCandidates, frameOffer, frameKnown, frameMesh, frameRelay:
+		case frameStay, frameHole, frameCandidates, frameOffer, frameKnown, frameMesh, frameRelay, frameRoster:
 			// Waiting here is what makes a flooding peer wait.
 			if err := l.o.loop.Do(ctx, func(now time.Time) { l.o.core.frame(now, l, typ, body) }); err != nil {
 				return err
@@ -148,6 +152,17 @@ func (l *Link) close(code uint64, text string) {
 // shake runs the link handshake on a fresh QUIC connection: the dialler
 // proves the network secret, then the listener (design §4).
 func (o *Overlay) shake(ctx context.Context, conn *quic.Conn, via sock.Path, sp *sock.Peer, dialled bool) (*Link, error) {
+	l, err := o.shakeHands(ctx, conn, via, sp, dialled)
+	if err == nil {
+		return l, nil
+	}
+	if l != nil {
+		o.turnedAway(MemberRefused{Node: l.node, Member: l.member, Remote: via.Remote, Err: err})
+	}
+	return nil, err
+}
+
+func (o *Overlay) shakeHands(ctx context.Context, conn *quic.Conn, via sock.Path, sp *sock.Peer, dialled bool) (*Link, error) {
 	limit := handshakeTime
 	if !dialled && o.arrivals.count() > busyArrivals {
 		limit = busyTime
@@ -164,6 +179,7 @@ func (o *Overlay) shake(ctx context.Context, conn *quic.Conn, via sock.Path, sp 
 		return nil, fmt.Errorf("overlay: exporter: %w", err)
 	}
 	l := &Link{o: o, conn: conn, dialled: dialled, exporter: [32]byte(exp), unread: make(chan struct{}, maxUnread)}
+	l.roster = o.rosterNumber()
 	mine, theirs := listener, dialler
 	if dialled {
 		mine, theirs = dialler, listener
@@ -172,31 +188,66 @@ func (o *Overlay) shake(ctx context.Context, conn *quic.Conn, via sock.Path, sp 
 		l.stream, err = conn.AcceptStream(ctx)
 	}
 	if err != nil {
-		return nil, err
+		return l, err
 	}
 	deadline, _ := ctx.Deadline()
 	l.stream.SetDeadline(deadline)
+	node := identity.NodeIDOf(key)
+	l.node = node
 	if !dialled {
-		if err := l.readHello(theirs); err != nil {
-			return nil, err
+		if err := l.readHello(theirs, node); err != nil {
+			return l, err
+		}
+		if o.rostered() && l.hello.roster <= l.roster {
+			// Who does not belong doesn't learn who this is.
+			if err := o.belongs(time.Now(), l.member); err != nil {
+				return l, err
+			}
+		}
+		if err := o.admit(ctx, node, via.Remote); err != nil {
+			return l, err
 		}
 	}
-	if l.peer, err = o.reserve(ctx, identity.NodeIDOf(key), key, sp); err != nil {
-		return nil, err
+	if l.peer, err = o.reserve(ctx, node, key, sp); err != nil {
+		return l, err
 	}
 	err = l.writeHello(mine, via)
 	if err == nil && dialled {
-		err = l.readHello(theirs)
+		if err = l.readHello(theirs, node); err == nil {
+			err = o.admit(ctx, node, via.Remote)
+		}
+	}
+	if err == nil {
+		err = l.agree()
 	}
 	if err != nil {
 		o.release(l.peer)
-		return nil, err
+		return l, err
 	}
 	l.stream.SetDeadline(time.Time{})
 	return l, nil
 }
 
-func (l *Link) readHello(r role) error {
+// admit asks whether a node may link. The answer may take its time: nothing
+// but this handshake waits for it.
+func (o *Overlay) admit(ctx context.Context, node identity.NodeID, remote netip.AddrPort) error {
+	if o.cfg.MayLink == nil {
+		return nil
+	}
+	verdict := make(chan error, 1)
+	go func() { verdict <- o.cfg.MayLink(node, remote, ctx.Done()) }()
+	select {
+	case err := <-verdict:
+		if err != nil {
+			return fmt.Errorf("%w: %w", ErrRefused, err)
+		}
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (l *Link) readHello(r role, node identity.NodeID) error {
 	typ, body, err := readFrame(l.stream)
 	if err != nil {
 		return err
@@ -204,8 +255,10 @@ func (l *Link) readHello(r role) error {
 	if typ != frameHello {
 		return fmt.Errorf("%w: type %d instead of hello", errFrame, typ)
 	}
-	l.hello, err = checkHello(body, l.o.networkKey, r, l.exporter)
-	return err
+	if l.hello, err = checkHello(body, l.o.networkKey, r, l.exporter); err != nil {
+		return err
+	}
+	return l.seeMember(r, node)
 }
 
 func (l *Link) writeHello(r role, via sock.Path) error {
@@ -215,6 +268,7 @@ func (l *Link) writeHello(r role, via sock.Path) error {
 		tag:   l.peer.mine.Tag, key: l.peer.mine.Key,
 		observed: via.Remote, caps: l.o.caps.Load(),
 	}
+	l.showMember(&h, r)
 	_, err := l.stream.Write(appendFrame(nil, frameHello, h.append(nil)))
 	return err
 }
@@ -230,6 +284,10 @@ func linkError(err error) error {
 			return &VersionError{Ours: versionMajor}
 		case codePeer:
 			return ErrPeer
+		case codeRefused:
+			return ErrRefused
+		case codeRoster:
+			return fmt.Errorf("%w: the other node says: %s", ErrMember, spoken(app.ErrorMessage))
 		}
 	}
 	return err

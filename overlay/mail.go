@@ -66,7 +66,11 @@ func newMailing(o *Overlay, rng *mrand.Rand) mailing {
 	if shelf == nil {
 		shelf = new(mailbox.Memory)
 	}
-	return mailing{store: mailbox.NewStore(o.self, shelf, rng)}
+	m := mailing{store: mailbox.NewStore(o.self, shelf, rng)}
+	if o.cfg.Hold != 0 {
+		m.store.Limit(o.cfg.Hold)
+	}
+	return m
 }
 
 func (m *mailing) advance(now time.Time) {

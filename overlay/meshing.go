@@ -519,7 +519,7 @@ func cardFlags(caps uint32) (mesh.Class, bool) {
 func newMeshing(o *Overlay, now time.Time) meshing {
 	return meshing{
 		m: mesh.New(now, mesh.Config{
-			Self: mesh.Card{Key: [32]byte(o.public)}, NoCaps: !o.cfg.Network.IsPublic(),
+			Self: mesh.Card{Key: [32]byte(o.public)}, NoCaps: !o.cfg.Network.IsPublic(), Links: o.cfg.MaxLinks,
 		}, o.core.rng),
 		wishes: make(map[uint32]wish),
 		rings:  make(map[uint32]ring),

@@ -30,6 +30,7 @@ const (
 	frameSession    = 0x20
 	frameMesh       = 0x30
 	frameRelay      = 0x31
+	frameRoster     = 0x32
 )
 
 // MaxBody bounds the body of a control frame (design §6: messages of at most
@@ -81,6 +82,8 @@ type hello struct {
 	tag          [8]byte  // put this into the USERNAME of probes to me
 	key          [32]byte // and sign them with this
 	observed     netip.AddrPort
+	member       string // sealed; see member.go
+	roster       uint64 // number of the roster
 }
 
 const (
@@ -96,6 +99,10 @@ func (h *hello) append(b []byte) []byte {
 	b = wire.AppendField(b, 4, h.key[:])
 	if h.observed.IsValid() {
 		b = wire.AppendField(b, 5, appendAddr(nil, h.observed))
+	}
+	if len(h.member) > 0 {
+		b = wire.AppendField(b, 7, []byte(h.member))
+		b = wire.AppendField(b, 8, binary.BigEndian.AppendUint64(nil, h.roster))
 	}
 	return b
 }
@@ -131,6 +138,12 @@ func parseHello(b []byte) (h hello, err error) {
 		case 5:
 			r := wire.NewReader(v)
 			h.observed = readAddr(r)
+			return r.Done()
+		case 7:
+			h.member = string(v)
+		case 8:
+			r := wire.NewReader(v)
+			h.roster = r.U64()
 			return r.Done()
 		}
 		return nil

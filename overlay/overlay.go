@@ -36,6 +36,10 @@ type Config struct {
 	Conns []net.PacketConn
 	// Network is the network whose nodes may link; zero is the public one.
 	Network identity.Network
+	// Admin is who signs the network's roster, zero = it has none; Roster is the
+	// one that is known from before, nil = none. Only who is on it may link.
+	Admin  identity.Admin
+	Roster []byte
 	// Identity is whose reach tags are registered with neighbours.
 	Identity identity.ID
 	// Publishing is what this device publishes of itself from the start.
@@ -54,10 +58,21 @@ type Config struct {
 	MayRelay func(RelayAsk) error
 	// TURN are servers that relay this node's calls, at most MaxTURN.
 	TURN []relay.TURN
+	// MayLink decides, on a goroutine of its own, whether a node that has proved
+	// the network may link; an error refuses it, and so does the end of the
+	// handshake's time, when giveUp is closed. Close does not wait for it. nil =
+	// every node of the network may.
+	MayLink func(node identity.NodeID, remote netip.AddrPort, giveUp <-chan struct{}) error
 	// PortShare is the part of its port block that a household behind a NAT with
 	// endpoint-dependent mapping lends to a search; 0 means a quarter, more than
 	// a half is cut to it.
 	PortShare float64
+	// MaxLinks bounds the links of the mesh; 0 = its own bound.
+	MaxLinks int
+	// DSCP marks packets of media (internal/sock).
+	DSCP uint8
+	// Hold bounds the bytes of others' mail: 0 = mailbox.MaxBytes, negative = none.
+	Hold int64
 	// Shelf keeps the bytes of others' mail; nil = memory.
 	Shelf mailbox.Shelf
 	// ResetKey is the installation's stateless reset key (RFC 9000 §10.3).
@@ -97,6 +112,13 @@ type Overlay struct {
 	cancel  context.CancelFunc
 	once    sync.Once
 
+	rosterMu    sync.Mutex // held while one takes the place of another; guards what follows
+	refusedBy   error
+	refusedWhen time.Time
+	refusedTold time.Time
+	awayTold    time.Time
+	roster      atomic.Pointer[identity.Roster]
+
 	arrivals arrivals
 	tcp      *carrier.Listener // nil = none
 
@@ -134,6 +156,16 @@ func New(cfg Config) (*Overlay, error) {
 	if o.cert, err = nodeCertificate(key); err != nil {
 		return nil, err
 	}
+	if cfg.Roster != nil {
+		r, err := identity.ParseRoster(cfg.Roster)
+		if err == nil && (r.Admin != cfg.Admin || r.Network != cfg.Network.Tag()) {
+			err = identity.ErrRosterAdmin
+		}
+		if err != nil {
+			return nil, fmt.Errorf("overlay: %w", err)
+		}
+		o.roster.Store(r) // it may have expired: then a newer one has to come
+	}
 	o.ctx, o.cancel = context.WithCancel(context.Background())
 	o.began = time.Now()
 	o.forward = relay.NewForwarder[*sock.Peer](cfg.Relay.TotalRate())
@@ -164,7 +196,7 @@ func New(cfg Config) (*Overlay, error) {
 	}
 	o.loop = drive.New(o.core, o.core.drain)
 	o.sock = sock.Open(sock.Config{
-		Conns: cfg.Conns,
+		Conns: cfg.Conns, DSCP: cfg.DSCP,
 		STUN:  o.stun,
 		Media: func(_ sock.Path, b []byte) bool { return cfg.Media != nil && cfg.Media(b) },
 		Relay: func(path sock.Path, b []byte) {

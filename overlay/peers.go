@@ -200,6 +200,9 @@ func (c *core) adopt(now time.Time, l *Link, via sock.Path) {
 		s.linked = true
 		c.announce(p, false)
 		c.o.events.push(PeerUp{p})
+		if c.o.rostered() {
+			c.sayRoster(c.spread.up(now, p.node, max(l.hello.roster, l.roster), c.o.rosterNumber()))
+		}
 	} else {
 		c.o.events.push(PeerRelinked{p})
 	}
@@ -269,6 +272,9 @@ func (c *core) lost(now time.Time, l *Link, bye bool) {
 	c.unobserve(now, p)
 	c.unmesh(now, p)
 	c.o.events.push(PeerDown{p, bye})
+	if c.o.rostered() {
+		c.sayRoster(c.spread.down(now, p.node, c.o.rosterNumber()))
+	}
 	if s.refs <= 0 {
 		c.drop(p)
 	}
@@ -305,6 +311,8 @@ func (c *core) frame(now time.Time, l *Link, typ byte, body []byte) {
 		if !c.relays.server.Receive(now, from, body) {
 			c.relays.client.Receive(now, from, body)
 		}
+	case frameRoster:
+		err = c.rosterFrame(now, l.peer, body)
 	case frameMesh:
 		err = c.mesh.m.Receive(now, from, body)
 	case frameCandidates:

@@ -28,6 +28,14 @@ type (
 // NATFound reports what is known of the NATs around this node.
 type NATFound struct{ overlay.NATChanged }
 
+// RosterFound reports a newer roster of the network's admin, RosterRefused that
+// other nodes refuse this one by theirs.
+type (
+	RosterFound   struct{ overlay.RosterChanged }
+	RosterRefused struct{ overlay.RosterRefused }
+	MemberRefused struct{ overlay.MemberRefused } // another node, by this one
+)
+
 // What happens to calls. CallEnded comes once for each, last.
 type (
 	CallIncoming struct {
@@ -73,6 +81,9 @@ type (
 func (LinkUp) hubEvent()        {}
 func (LinkDown) hubEvent()      {}
 func (NATFound) hubEvent()      {}
+func (RosterFound) hubEvent()   {}
+func (RosterRefused) hubEvent() {}
+func (MemberRefused) hubEvent() {}
 func (CallIncoming) hubEvent()  {}
 func (CallRinging) hubEvent()   {}
 func (CallAnswered) hubEvent()  {}

@@ -18,6 +18,35 @@ var errBlocked = errors.New("session: from somebody blocked")
 // that it is.
 func (h *Hub) shut(id identity.ID) bool { return h.cfg.Blocked != nil && h.cfg.Blocked(id) }
 
+// DropUnless drops everybody with whom something stands but those to be kept.
+// keep runs on the hub's loop and must not block. Errors: as Drop.
+func (h *Hub) DropUnless(ctx context.Context, keep func(identity.ID) bool) error {
+	var list []identity.ID
+	add := func(id identity.ID) {
+		if !slices.Contains(list, id) && !keep(id) {
+			list = append(list, id)
+		}
+	}
+	if err := h.loop.Do(ctx, func(time.Time) {
+		for _, c := range h.m.snapshot() {
+			add(c.peer.Identity)
+		}
+		for _, r := range h.peers {
+			if r.proved {
+				add(r.peer.Identity)
+			}
+		}
+	}); err != nil {
+		return h.closedOr(err)
+	}
+	for _, id := range list {
+		if err := h.Drop(ctx, id); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // Drop ends all that stands with a person: calls, and what was proved. Calls
 // that are up, and own ones, are hung up; one that rings here just stops.
 // Config.Blocked keeps the person out from then on. Errors: net.ErrClosed,

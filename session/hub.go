@@ -141,6 +141,12 @@ func (h *Hub) listen() {
 			linked(1)
 		case overlay.NATChanged:
 			h.emit(NATFound{e})
+		case overlay.RosterChanged:
+			h.emit(RosterFound{e})
+		case overlay.RosterRefused:
+			h.emit(RosterRefused{e})
+		case overlay.MemberRefused:
+			h.emit(MemberRefused{e})
 		case overlay.PeerRelinked:
 			h.loop.Do(h.ctx, func(now time.Time) { h.back(now, e.Peer) })
 		case overlay.PeerDown:

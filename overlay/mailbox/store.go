@@ -76,6 +76,13 @@ func NewStore(self identity.NodeID, shelf Shelf, rng *rand.Rand) *Store {
 	}
 }
 
+// Limit sets how many bytes the store holds at most; zero and less = none. It is
+// called before anything is held.
+func (s *Store) Limit(bytes int64) {
+	s.quota.most = int(max(0, min(bytes, MaxBytes)))
+	s.quota.share = min(s.quota.share, s.quota.most)
+}
+
 // Receive handles a message that was delivered here and returns the bodies of
 // the answers. from is the network of the neighbour that brought it
 // (directory.PrefixOf), zero inside a private network and on the LAN. It does
