@@ -153,6 +153,7 @@ func (n *Node) chatNews(e chat.Event) {
 	switch e := e.(type) {
 	case chat.Message:
 		if !e.Here {
+			n.auditMessage(e)
 			n.tell(Message{
 				ID: e.ID.String(), Peer: e.Peer, Ours: e.Ours, Text: e.Text, Sent: e.Sent, Received: e.Received, Gap: e.Gap,
 			})
@@ -160,6 +161,7 @@ func (n *Node) chatNews(e chat.Event) {
 	case chat.Stored:
 		n.tell(MessageStored{e.ID.String(), e.Peer})
 	case chat.Delivered:
+		n.auditor.tell(AuditEvent{Action: ActMessage, When: time.Now(), Peer: e.Peer, Result: "delivered"})
 		n.tell(MessageDelivered{e.ID.String(), e.Peer})
 	case chat.Read:
 		n.tell(MessageRead{e.ID.String(), e.Peer})

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"net/netip"
 	"os"
 	"path/filepath"
 
@@ -39,6 +38,11 @@ type Config struct {
 	Passphrase func() ([]byte, error)
 	// Network is the network to be in. Zero = the public one.
 	Network Network
+	// Admin is the public key of the network's admin. With it only people on the
+	// admin's roster belong (SetRoster), and everybody in the network may see who
+	// its neighbours are. Zero = whoever has the network's secret belongs. It needs
+	// a Network that isn't the public one, and is the same on all its nodes.
+	Admin Admin
 	// Join lists where to start: tickets, and addresses as host:port. At
 	// least one that answers makes the node part of the network.
 	Join []string
@@ -72,6 +76,27 @@ type Config struct {
 	// that are no nodes, on a socket of its own: see Node.TURNCredentials. Its
 	// Relay is this computer's public IPv4 address. Its log is Status.TURN.
 	ServeTURN *TURNService
+	// MaxLinks bounds the links to other nodes that the network makes: 0 = 110, 60
+	// behind a NAT that takes a port for each. Fewer than 16 are not enough to be
+	// found by. Sessions with people come on top.
+	MaxLinks int
+	// HoldSize is how many bytes of sealed messages for people who are away this
+	// node may hold for others: 0 = 64 MiB; negative = none.
+	HoldSize int64
+	// Ports bounds the UDP ports that the node uses, the first and the last of a
+	// range: for firewalls. A port search for a direct path has to make do with
+	// them. Zero = any. Listen is used as it is.
+	Ports [2]uint16
+	// Interfaces names the network interfaces to use, in order of preference; one
+	// that begins with "-" is avoided, and with nothing but such all others are
+	// used. The node's sockets are bound to the addresses that the first of them
+	// has at the start, and LAN discovery is done on these interfaces alone. nil =
+	// the system decides. It is not for use together with Listen or PacketConn.
+	Interfaces []string
+	// DSCP marks packets of voice and picture for routers that look at it (RFC
+	// 8837 has 46 for voice), those that are relayed for others included: 0 to 63,
+	// 0 = no mark. On Linux; elsewhere packets stay unmarked.
+	DSCP int
 	// PortShare is the part of this household's ports that the search for a
 	// direct path may use beside a relayed call, where the carrier's NAT gives
 	// out a block of ports and takes a new one for each connection: from 0 to
@@ -105,25 +130,28 @@ type Config struct {
 	// for messages that are held for others. Nothing is written before there is
 	// something to keep. At least 1 MiB.
 	StoreSize int64
-	// Policy is asked before a call rings, and before anybody hears of it. An
-	// error refuses it: the caller hears "denied", the app nothing. nil lets
-	// everybody ring who holds a ticket. Each question has a goroutine of its
-	// own, at most 16 at a time and one for each caller; an answer that takes
-	// longer than 8 s comes too late. Close doesn't wait for it.
+	// Policy is asked before somebody may do something with this node: see
+	// Action. An error refuses it: the other side hears "denied" or the like, the
+	// app nothing. nil lets every node of the network link and have relayed what
+	// Relay allows, and everybody who holds a ticket ring and offer files.
+	//
+	// Each question has a goroutine of its own, and nothing but what it is about
+	// waits for the answer; it may block, and a panic is a refusal. Of calls at
+	// most 16 are asked about at a time and one for each caller; an answer that
+	// takes longer than 8 s comes too late. Answers about links
+	// (ActLink) hold for a minute; one that takes more than 5 s counts for the
+	// next try. Where MayRelay is set, that decides about relaying. Close doesn't
+	// wait for answers.
 	Policy func(Ask) error
+	// Audit is told what happened: calls, files, messages and links that ended,
+	// and what Policy has denied. It is called on a goroutine of its own, one
+	// event at a time, in order. It may block and panic: 1,024 events wait, further
+	// ones are dropped and counted (Status.Dropped, "audit"). Close waits a second
+	// at most for those that wait. nil = nobody is told.
+	Audit func(AuditEvent)
 	// Logger gets what the node does and meets; no addresses above Debug,
 	// never content. nil = silent.
 	Logger *slog.Logger
-}
-
-// Ask is a question to Config.Policy.
-type Ask struct {
-	Peer identity.ID // who calls, proved
-	Name string      // as the caller gives it
-	// Contact is the caller's entry in the address book when Known. Who is
-	// blocked there is never asked about.
-	Contact Contact
-	Known   bool
 }
 
 func (c *Config) dir() (string, error) {
@@ -135,122 +163,4 @@ func (c *Config) dir() (string, error) {
 		return "", fmt.Errorf("p2pos: no place for the identity, set Config.Dir: %w", err)
 	}
 	return filepath.Join(base, "p2pos"), nil
-}
-
-const (
-	// maxName bounds the display name (design/001-wire.md).
-	maxName = 64
-	// minStore holds a thousand contacts and a few thousand messages.
-	minStore = 1 << 20
-)
-
-// maxPortShare leaves a household enough ports to browse with.
-const maxPortShare = 0.5
-
-func (c *Config) check() error {
-	if len(c.Name) > maxName {
-		return fmt.Errorf("p2pos: name of %d bytes, at most %d are allowed", len(c.Name), maxName)
-	}
-	if !(c.PortShare >= 0 && c.PortShare <= maxPortShare) { // NaN too
-		return fmt.Errorf("p2pos: PortShare %v is not between 0 and %v", c.PortShare, maxPortShare)
-	}
-	if c.StoreSize != 0 && c.StoreSize < minStore {
-		return fmt.Errorf("p2pos: StoreSize of %d bytes, at least %d are needed", c.StoreSize, minStore)
-	}
-	for _, s := range c.STUN {
-		if _, _, err := net.SplitHostPort(s); err != nil {
-			return fmt.Errorf("p2pos: STUN server %q: %w", s, err)
-		}
-	}
-	if err := c.checkTURN(); err != nil {
-		return err
-	}
-	if err := c.Network.Check(); err != nil {
-		return fmt.Errorf("p2pos: %w", err)
-	}
-	return nil
-}
-
-// sockets opens the node's sockets: the one given, the one address asked for,
-// or one for each address family on the same port where that is free.
-func (c *Config) sockets(last uint16) ([]net.PacketConn, error) {
-	if c.PacketConn != nil {
-		return []net.PacketConn{c.PacketConn}, nil
-	}
-	if c.Listen != "" {
-		conn, err := net.ListenPacket("udp", c.Listen)
-		if err != nil {
-			return nil, fmt.Errorf("p2pos: cannot listen: %w", err)
-		}
-		return split(conn)
-	}
-	// The port of the last start, where it is free: a NAT may still know it,
-	// and so may others.
-	v4, err4 := net.ListenPacket("udp4", fmt.Sprintf(":%d", last))
-	if err4 != nil && last != 0 {
-		v4, err4 = net.ListenPacket("udp4", ":0")
-	}
-	if err4 != nil {
-		v6, err6 := net.ListenPacket("udp6", "[::]:0")
-		if err6 != nil {
-			return nil, fmt.Errorf("p2pos: cannot listen: %w", err4)
-		}
-		return []net.PacketConn{v6}, nil
-	}
-	return withV6(v4), nil
-}
-
-// opener opens one more socket, for tests of the NAT and for punching.
-type opener func(ipv4 bool, port uint16) (net.PacketConn, error)
-
-// opener returns nil when the app gave the socket itself, and no way to others.
-func (c *Config) opener(conns []net.PacketConn) opener {
-	if c.PacketConn != nil {
-		if o, ok := c.PacketConn.(interface {
-			Open(port uint16) (net.PacketConn, error)
-		}); ok {
-			return func(_ bool, port uint16) (net.PacketConn, error) { return o.Open(port) }
-		}
-		return nil
-	}
-	bound := map[bool]netip.Addr{true: netip.IPv4Unspecified(), false: netip.IPv6Unspecified()}
-	for _, conn := range conns {
-		if a := conn.LocalAddr().(*net.UDPAddr).AddrPort().Addr().Unmap(); !a.IsUnspecified() {
-			bound[a.Is4()] = a
-		}
-	}
-	return func(ipv4 bool, port uint16) (net.PacketConn, error) {
-		network := "udp6"
-		if ipv4 {
-			network = "udp4"
-		}
-		return net.ListenPacket(network, netip.AddrPortFrom(bound[ipv4], port).String())
-	}
-}
-
-// split turns a socket that receives both families on one wildcard address
-// into one for each, so that each has its own paths.
-func split(conn net.PacketConn) ([]net.PacketConn, error) {
-	a := conn.LocalAddr().(*net.UDPAddr).AddrPort()
-	if !a.Addr().Is6() || !a.Addr().IsUnspecified() {
-		return []net.PacketConn{conn}, nil
-	}
-	conn.Close()
-	v4, err := net.ListenPacket("udp4", netip.AddrPortFrom(netip.IPv4Unspecified(), a.Port()).String())
-	if err != nil {
-		return nil, fmt.Errorf("p2pos: cannot listen: %w", err)
-	}
-	return withV6(v4), nil
-}
-
-func withV6(v4 net.PacketConn) []net.PacketConn {
-	port := v4.LocalAddr().(*net.UDPAddr).AddrPort().Port()
-	v6, err := net.ListenPacket("udp6", netip.AddrPortFrom(netip.IPv6Unspecified(), port).String())
-	if err != nil {
-		v6, err = net.ListenPacket("udp6", "[::]:0")
-	}
-	if err != nil {
-		return []net.PacketConn{v4}
-	}
-	return []net.PacketConn{v4, v6}
 }

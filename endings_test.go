@@ -193,7 +193,7 @@ func newEndBed(s *sim) *endBed {
 	e.a = s.node(s.public("a"), Config{Join: join})
 	e.bConn = s.listen(s.public("b"), 4000)
 	e.b = s.nodeOn("b", Config{Join: join, MaxCalls: 1, Policy: func(q Ask) error {
-		if e.policy != nil {
+		if e.policy != nil && q.Action == ActCall {
 			return e.policy(q)
 		}
 		return nil

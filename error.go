@@ -25,7 +25,7 @@ var (
 	ErrBusy = errors.New("p2pos: busy")
 	// ErrRejected reports a callee who declined.
 	ErrRejected = errors.New("p2pos: rejected")
-	// ErrDenied reports a callee whose node refuses this caller.
+	// ErrDenied reports a node that refuses this caller, or links with this node.
 	ErrDenied = errors.New("p2pos: denied")
 	// ErrIncapable reports something in a call that the other side's program does
 	// not know of.

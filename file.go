@@ -92,7 +92,9 @@ func (n *Node) SendFile(ctx context.Context, to, path string) (*Transfer, error)
 func (n *Node) Transfers() []*Transfer {
 	var list []*Transfer
 	for _, x := range n.desk.Transfers() {
-		list = append(list, n.transfer(x))
+		if n.shown(x) {
+			list = append(list, n.transfer(x))
+		}
 	}
 	return list
 }
@@ -104,7 +106,7 @@ func (n *Node) FindTransfer(id string) (*Transfer, bool) {
 	if err != nil {
 		return nil, false
 	}
-	if x := n.desk.Find(k); x != nil {
+	if x := n.desk.Find(k); x != nil && n.shown(x) {
 		return n.transfer(x), true
 	}
 	return nil, false

@@ -20,8 +20,9 @@ import (
 
 // transferHandles are the Transfers that the app has, one for each of the desk's.
 type transferHandles struct {
-	mu  sync.Mutex // guards all
-	all map[files.ID]*Transfer
+	mu     sync.Mutex // guards what follows
+	all    map[files.ID]*Transfer
+	hidden map[files.ID]bool // offers that the policy has not allowed
 }
 
 // openDesk makes the desk, with what goes on from an earlier start.
@@ -45,7 +46,7 @@ func (n *Node) openDesk() error {
 	if bad > 0 {
 		n.log.Warn("transfers that can't be read are left out", "count", bad)
 	}
-	n.transfers.all = make(map[files.ID]*Transfer)
+	n.transfers.all, n.transfers.hidden = make(map[files.ID]*Transfer), make(map[files.ID]bool)
 	n.desk = files.NewDesk(files.Config{Book: fileBook{n}, Logger: n.log, Changed: n.fileChanged}, saved)
 	return err
 }
@@ -101,6 +102,9 @@ func (b fileBook) Drop(id files.ID) {
 // record. The desk's lock is held.
 func (n *Node) fileChanged(x *files.Transfer, news files.News) {
 	t := n.transfer(x)
+	if n.screenFile(x, t, news) {
+		return
+	}
 	n.tell(FileEvent{Transfer: t, State: stateOf(news.State, news.Reason)})
 	if news.State != files.Ended {
 		return
@@ -110,6 +114,44 @@ func (n *Node) fileChanged(x *files.Transfer, news files.News) {
 		Name: t.Name(), Path: news.Path, Bytes: o.Size, Done: news.Done,
 		State: news.Reason.String(), SHA256: hex.EncodeToString(o.SHA256[:]), Error: news.Why,
 	}})
+}
+
+// screenFile keeps an offer from the app until Config.Policy has allowed it, and
+// says whether it does. The desk's lock is held.
+func (n *Node) screenFile(x *files.Transfer, t *Transfer, news files.News) bool {
+	h := &n.transfers
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if n.cfg.Policy == nil || !x.Incoming() || news.State != files.Offered {
+		hidden := h.hidden[x.ID()]
+		if news.State == files.Ended {
+			delete(h.hidden, x.ID())
+		}
+		return hidden
+	}
+	h.hidden[x.ID()] = true
+	go func() { // the application's code: Close can't wait for it
+		err := n.judge(Ask{Action: ActFile, Peer: x.Peer(), File: t.Name(), Bytes: t.Size()})
+		if err != nil {
+			n.log.Info("file denied by policy", "peer", x.Peer(), "err", err)
+			x.Decline()
+			return
+		}
+		h.mu.Lock()
+		delete(h.hidden, x.ID())
+		h.mu.Unlock()
+		if s, r := x.State(); s != files.Ended {
+			n.tell(FileEvent{Transfer: t, State: stateOf(s, r)})
+		}
+	}()
+	return true
+}
+
+// shown tells whether the app may know of a transfer.
+func (n *Node) shown(x *files.Transfer) bool {
+	n.transfers.mu.Lock()
+	defer n.transfers.mu.Unlock()
+	return !n.transfers.hidden[x.ID()]
 }
 
 // fileSession is a session as the desk needs it.

@@ -160,6 +160,7 @@ func changeRecord(tx *store.Tx, number uint64, change func(*Record)) error {
 
 // record writes a record in the background.
 func (n *Node) record(r Record) {
+	n.auditRecord(r)
 	n.writes.add(func() {
 		err := n.db.Update(func(tx *store.Tx) error { _, err := putRecord(tx, r); return err })
 		if err != nil {

@@ -42,7 +42,7 @@ const (
 // node waits for others to link to it.
 //
 // It returns ctx's error, net.ErrClosed, or, when the first round of attempts
-// has failed altogether, the errors of all entries (ErrOtherNetwork,
+// has failed altogether, the errors of all entries (ErrOtherNetwork, ErrNotMember, ErrDenied,
 // ErrOffline, those of identity for tickets); it goes on trying even then.
 func (n *Node) Join(ctx context.Context) error {
 	n.startJoin()
@@ -180,8 +180,12 @@ func (n *Node) joinOne(ctx context.Context, entry string) error {
 		if t.ID == n.dev.ID() {
 			return fmt.Errorf("p2pos: join by own ticket: %w", ErrSelf)
 		}
+		began := time.Now()
 		for range n.ov.Reach(ctx, t) {
 			return nil
+		}
+		if err := n.ov.Refused(began); err != nil {
+			return fmt.Errorf("p2pos: join by the ticket of %s: %w", t.ID.Short(), memberError(err))
 		}
 		return fmt.Errorf("p2pos: join by the ticket of %s: %w", t.ID.Short(), ErrOffline)
 	}
@@ -197,6 +201,10 @@ func (n *Node) joinOne(ctx context.Context, entry string) error {
 	switch {
 	case errors.Is(err, overlay.ErrNetwork):
 		err = ErrOtherNetwork
+	case errors.Is(err, overlay.ErrMember):
+		err = memberError(err)
+	case errors.Is(err, overlay.ErrRefused):
+		err = fmt.Errorf("%w: by the policy of the node there, or of this one", ErrDenied)
 	case errors.Is(err, overlay.ErrSelf):
 		err = ErrSelf
 	case errors.Is(err, overlay.ErrUnreachable):

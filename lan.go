@@ -67,6 +67,14 @@ func announceable(conns []net.PacketConn) (port uint16, addrs []netip.Addr) {
 	return port, addrs
 }
 
+// lanInterfaces restricts the discovery to Config.Interfaces.
+func (n *Node) lanInterfaces() func(net.Interface) bool {
+	if len(n.cfg.Interfaces) == 0 {
+		return nil
+	}
+	return func(i net.Interface) bool { return n.cfg.mayUse(i.Name) }
+}
+
 // findNearby starts the discovery for real sockets on other interfaces than
 // loopback.
 func (n *Node) findNearby(conns []net.PacketConn) {
@@ -74,7 +82,7 @@ func (n *Node) findNearby(conns []net.PacketConn) {
 	if port == 0 {
 		return
 	}
-	s, err := lan.Start(lan.Config{Port: port, Addrs: addrs, Network: n.cfg.Network.Tag(), Logger: n.log})
+	s, err := lan.Start(lan.Config{Port: port, Addrs: addrs, Network: n.cfg.Network.Tag(), Logger: n.log, Interfaces: n.lanInterfaces()})
 	if err != nil {
 		n.log.Warn("no LAN discovery", "err", err)
 		return

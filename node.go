@@ -41,6 +41,9 @@ type Node struct {
 	desk      *files.Desk
 	transfers transferHandles
 
+	verdicts verdicts // of the policy, about nodes
+	auditor  auditor
+
 	ports   *portMapper       // nil = the router is left alone
 	turn    *relay.TURNServer // nil = none
 	near    *nearby           // nil = nobody is looked for on the LAN
@@ -65,6 +68,7 @@ type Node struct {
 	known    map[identity.ID]overlay.Target // from tickets that were used here
 	hopes    map[identity.ID]overlay.Target // from tickets that nothing has proved yet
 	sessions map[identity.ID]int            // with how many devices one stands
+	linkedAt map[identity.NodeID]time.Time  // for the audit
 	joining  bool
 	tried    chan struct{} // closed, and replaced, when a round of Join has failed
 	tryErr   error         // of that round
@@ -106,7 +110,7 @@ func newNode(cfg Config, conns []net.PacketConn, open opener) (*Node, error) {
 	}
 	dev, err := identity.Open(dir, time.Now(), "", cfg.Passphrase)
 	if err != nil {
-		return nil, fmt.Errorf("p2pos: %w", err)
+		return nil, storeError(dir, err)
 	}
 	st, damaged := loadState(dir, dev.Derive(stateLabel))
 	real := conns == nil && cfg.PacketConn == nil
@@ -123,6 +127,7 @@ func newNode(cfg Config, conns []net.PacketConn, open opener) (*Node, error) {
 		known:    make(map[identity.ID]overlay.Target),
 		hopes:    make(map[identity.ID]overlay.Target),
 		sessions: make(map[identity.ID]int),
+		linkedAt: make(map[identity.NodeID]time.Time),
 		first:    make(chan struct{}),
 		tried:    make(chan struct{}),
 		moved:    make(chan struct{}, 1),
@@ -169,7 +174,7 @@ func newNode(cfg Config, conns []net.PacketConn, open opener) (*Node, error) {
 			Capabilities: session.CapDTX | session.CapFEC | session.CapRED | session.CapKeys | session.CapRecord,
 		},
 	}
-	hc.Blocked = n.book.blocked
+	hc.Blocked = func(id identity.ID) bool { return n.book.blocked(id) || n.belongs(id) != nil }
 	var devices session.KinState
 	if devices, n.kins, err = loadDevices(n.db, dev, time.Now()); err != nil {
 		n.log.Warn("devices", "err", err)
@@ -181,18 +186,35 @@ func newNode(cfg Config, conns []net.PacketConn, open opener) (*Node, error) {
 	hc.Target = n.knownTarget
 	if cfg.Policy != nil {
 		hc.Allow = func(from identity.ID, name string) error {
-			c, known := n.book.Get(from)
-			return cfg.Policy(Ask{Peer: from, Name: name, Contact: c, Known: known})
+			return n.judge(Ask{Action: ActCall, Peer: from, Name: name})
 		}
 	}
 	n.hub = session.NewHub(hc)
-	n.ov, err = overlay.New(overlay.Config{
+	roster, err := loadRoster(dir)
+	if err != nil {
+		n.log.Warn("roster", "err", err)
+	}
+	if cfg.Admin.IsZero() {
+		roster = nil
+	}
+	oc := overlay.Config{
+		Admin: cfg.Admin, Roster: roster,
 		Conns: conns, Network: cfg.Network, Identity: dev.ID(),
 		Publishing: publish, Device: dev, ResetKey: dev.Reset(),
 		Open: open, Media: n.hub.Media, Logger: n.log,
 		UseTCP: real, ListenTCP: cfg.ListenTCP, Relay: cfg.Relay, MayRelay: cfg.MayRelay, TURN: slices.Clone(cfg.TURN), PortShare: cfg.PortShare,
-	})
+		MaxLinks: cfg.MaxLinks, DSCP: uint8(cfg.DSCP), Hold: cfg.HoldSize,
+	}
+	if cfg.Policy != nil {
+		oc.MayLink = n.mayLink
+		if cfg.MayRelay == nil {
+			oc.MayRelay = func(a RelayAsk) error { return n.judge(Ask{Action: ActRelay, Node: a.Node, Addr: a.Addr}) }
+		}
+	}
+	n.auditor.start(cfg.Audit, n.log)
+	n.ov, err = overlay.New(oc)
 	if err != nil {
+		n.auditor.close()
 		n.closeTURN()
 		return nil, fmt.Errorf("p2pos: %w", err)
 	}
@@ -200,6 +222,9 @@ func newNode(cfg Config, conns []net.PacketConn, open opener) (*Node, error) {
 	n.wg.Go(n.pump)
 	n.wg.Go(n.keepDevices)
 	n.wg.Go(n.fetch)
+	if !cfg.Admin.IsZero() {
+		n.wg.Go(n.keepSifting)
+	}
 	if len(cfg.STUN) > 0 {
 		n.wg.Go(n.findServers)
 	}
@@ -367,8 +392,10 @@ func (n *Node) pump() {
 		case session.StreamOpened:
 			n.desk.Incoming(filePeer(e.Session), fileSession{e.Session}, e.Stream)
 		case session.LinkUp:
+			n.auditLink(e.Node, true)
 			n.linked(1)
 		case session.LinkDown:
+			n.auditLink(e.Node, false)
 			n.linked(-1)
 		case session.KinNews:
 			n.kinEvent(e.Event)
@@ -376,6 +403,14 @@ func (n *Node) pump() {
 			n.events.publish(DevicesChanged{})
 		case session.RevokedNews:
 			n.kins.wake()
+		case session.RosterFound:
+			n.rosterChanged(e.Roster)
+		case session.MemberRefused:
+			n.auditor.tell(AuditEvent{
+				Action: ActLink, When: time.Now(), Peer: e.Member, Node: e.Node, Incoming: true, Result: "denied", Detail: e.Err.Error(),
+			})
+		case session.RosterRefused:
+			n.events.publish(Refused{memberError(e.Err)})
 		case session.NATFound:
 			n.tell(natOf(e.NATChanged))
 		case session.CallIncoming:
@@ -531,6 +566,7 @@ func (n *Node) Close() error {
 		n.desk.Close()
 		n.writes.close()
 		n.db.Close()
+		n.auditor.close()
 		n.events.close()
 		n.calls.close()
 	})

@@ -17,7 +17,13 @@ func TestPolicyDenies(t *testing.T) {
 	simTest(t, func(t *testing.T, s *sim) {
 		var asked Ask
 		a := s.node(s.public("a"), Config{})
-		b := s.node(s.public("b"), Config{Policy: func(q Ask) error { asked = q; return errors.New("not at this hour") }})
+		b := s.node(s.public("b"), Config{Policy: func(q Ask) error {
+			if q.Action != ActCall {
+				return nil
+			}
+			asked = q
+			return errors.New("not at this hour")
+		}})
 		events := b.Events(t.Context())
 		call, err := a.Call(t.Context(), s.ticket(b), nil)
 		if err != nil {
@@ -50,7 +56,10 @@ func TestPolicyBlocks(t *testing.T) {
 	simTest(t, func(t *testing.T, s *sim) {
 		release := make(chan struct{})
 		var b *Node
-		b = s.node(s.public("b"), Config{Policy: func(Ask) error {
+		b = s.node(s.public("b"), Config{Policy: func(q Ask) error {
+			if q.Action != ActCall {
+				return nil
+			}
 			<-release
 			return b.Close()
 		}})

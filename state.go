@@ -125,8 +125,12 @@ func openState(b []byte, key [32]byte) (state, error) {
 // saveState replaces the state file. A crash leaves the old one or the new one.
 func saveState(dir string, key [32]byte, s state) error {
 	head := append([]byte(stateMagic), stateVersion)
-	b := append(head, identity.SealSecret(key, head, s.append(nil))...)
-	f, err := os.CreateTemp(dir, stateFile+".*") // mode 0600
+	return replaceFile(dir, stateFile, append(head, identity.SealSecret(key, head, s.append(nil))...))
+}
+
+// replaceFile puts bytes in the place of what a file held.
+func replaceFile(dir, name string, b []byte) error {
+	f, err := os.CreateTemp(dir, name+".*") // mode 0600
 	if err != nil {
 		return err
 	}
@@ -139,7 +143,7 @@ func saveState(dir string, key [32]byte, s state) error {
 		err = e
 	}
 	if err == nil {
-		err = os.Rename(f.Name(), filepath.Join(dir, stateFile))
+		err = os.Rename(f.Name(), filepath.Join(dir, name))
 	}
 	return err
 }

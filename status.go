@@ -84,6 +84,7 @@ func (n *Node) Status() Status {
 	maps.Copy(s.Dropped, n.hub.Dropped())
 	s.Dropped["lan"] = n.near.dropped()
 	s.Dropped["file"] = n.desk.Refused()
+	s.Dropped["audit"] = n.auditor.lost.Load()
 	if err != nil {
 		return s
 	}

@@ -27,6 +27,11 @@ func (n *Node) target(to string) (overlay.Target, error) {
 	if n.book.blocked(t.ID) {
 		return t, fmt.Errorf("%w: %s", ErrBlocked, t.ID.Short())
 	}
+	if t.ID != n.ID() {
+		if err := n.belongs(t.ID); err != nil && n.ov.Roster() != nil { // else it may come with the first link
+			return t, fmt.Errorf("p2pos: %w", err)
+		}
+	}
 	if t.Secret == (identity.Secret{}) {
 		if k, ok := n.knownTarget(t.ID); ok {
 			return k, nil

@@ -39,7 +39,7 @@ func (n *Node) serveTURN() (err error) {
 		return nil
 	}
 	if n.turn, err = relay.ServeTURN(*n.cfg.ServeTURN); err != nil {
-		return fmt.Errorf("p2pos: %w", err)
+		return wrong("ServeTURN", "it can't be started", "give this computer's public IPv4 address as Relay and a free port", err)
 	}
 	return nil
 }
@@ -52,11 +52,11 @@ func (n *Node) closeTURN() {
 
 func (c *Config) checkTURN() error {
 	if len(c.TURN) > overlay.MaxTURN {
-		return fmt.Errorf("p2pos: %d TURN servers, at most %d are used", len(c.TURN), overlay.MaxTURN)
+		return wrong("TURN", fmt.Sprintf("%d servers", len(c.TURN)), fmt.Sprintf("give at most %d", overlay.MaxTURN), nil)
 	}
-	for _, t := range c.TURN {
+	for i, t := range c.TURN {
 		if err := t.Check(); err != nil {
-			return fmt.Errorf("p2pos: %w", err)
+			return wrong(fmt.Sprintf("TURN[%d]", i), fmt.Sprintf("%q", t.URL), "give a URL such as turn:relay.example.org", err)
 		}
 	}
 	return nil
