@@ -58,6 +58,7 @@ type TURNCounts = relay.TURNServerStats
 // Peer is a neighbour.
 type Peer struct {
 	Node identity.NodeID
+	NAT  string // what it says it is behind, as in Status.LinksByNAT; "" = not said yet
 	Path Path
 	Age  time.Duration // of the link
 }
@@ -90,7 +91,11 @@ func (n *Node) Status() Status {
 	}
 	peers, _ := n.ov.Peers(n.ctx)
 	for _, p := range peers {
-		s.Peers = append(s.Peers, Peer{Node: p.Node(), Path: pathOf(p.Path()), Age: p.Age()})
+		peer := Peer{Node: p.Node(), Path: pathOf(p.Path()), Age: p.Age()}
+		if class, ok := o.ByNode[p.Node()]; ok {
+			peer.NAT = class.String()
+		}
+		s.Peers = append(s.Peers, peer)
 	}
 	n.mu.Lock()
 	s.Calls = len(n.handles)

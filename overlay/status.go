@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/p2pos/p2pos/identity"
 	"github.com/p2pos/p2pos/overlay/mesh"
 	"github.com/p2pos/p2pos/overlay/relay"
 )
@@ -28,10 +29,11 @@ type Status struct {
 	Lost         uint64             // of these, without an answer
 	BytesIn      uint64             // UDP payload of every kind, since the start
 	BytesOut     uint64
-	Dropped      map[string]uint64 // datagrams and frames not taken, by reason
-	RelayCounts  map[string]uint64 // flows opened, refused and why
-	RelayedBytes uint64            // that this node carried for others
-	Missed       uint64            // peers that were not looked at in time: a fault of this program
+	ByNode       map[identity.NodeID]mesh.Class // the same, one by one
+	Dropped      map[string]uint64              // datagrams and frames not taken, by reason
+	RelayCounts  map[string]uint64              // flows opened, refused and why
+	RelayedBytes uint64                         // that this node carried for others
+	Missed       uint64                         // peers that were not looked at in time: a fault of this program
 }
 
 // Status returns a snapshot.
@@ -58,6 +60,10 @@ func (o *Overlay) Status(ctx context.Context) (s Status, err error) {
 		m := c.mesh.m.Status()
 		for class, n := range m.ByClass {
 			s.Classes[mesh.Class(class)] = n
+		}
+		s.ByNode = make(map[identity.NodeID]mesh.Class)
+		for _, n := range c.mesh.m.Neighbours() {
+			s.ByNode[n.Card.ID()] = n.Card.Class
 		}
 		s.Relayed, s.Siblings, s.Carried = m.Relayed, m.Siblings, m.Carried
 		s.Forwarded, s.Introduced = m.Routing.Forwarded, m.Introducer.Passed

@@ -51,8 +51,7 @@ func (e natEvent) text() string {
 	return b.String()
 }
 
-// statusEvent has all fields of the contract; what belongs to capabilities
-// that are not there yet is zero.
+// statusEvent has the fields of the contract.
 type statusEvent struct {
 	Links        int               `json:"links"`
 	LinksByClass map[string]int    `json:"links_by_class"`
@@ -70,8 +69,12 @@ type statusEvent struct {
 
 func statusOf(s p2pos.Status) statusEvent {
 	e := statusEvent{
-		Links: s.Links, LinksByClass: map[string]int{}, BytesIn: s.BytesIn, BytesOut: s.BytesOut, Dropped: s.Dropped,
+		Links: s.Links, LinksByClass: s.LinksByNAT, RelayedCalls: s.Relay.Calls,
+		RelayedFlows: s.Relay.Calls + s.Relay.Links + s.Relay.Rings, Records: s.Records, BytesIn: s.BytesIn, BytesOut: s.BytesOut, Dropped: s.Dropped,
 		Goroutines: s.Goroutines, HeapBytes: s.Heap, full: s.String(),
+	}
+	if e.LinksByClass == nil {
+		e.LinksByClass = map[string]int{}
 	}
 	if e.Dropped == nil {
 		e.Dropped = map[string]uint64{}
@@ -98,8 +101,12 @@ type peer struct {
 func peersOf(s p2pos.Status) peersEvent {
 	e := peersEvent{Peers: []peer{}}
 	for _, p := range s.Peers {
+		via := ""
+		if len(p.Path.Vias) > 0 {
+			via = p.Path.Vias[0].String()
+		}
 		e.Peers = append(e.Peers, peer{
-			Node: p.Node.String(), Kind: p.Path.Kind, RTT: millis(p.Path.RTT), Age: seconds(p.Age),
+			Node: p.Node.String(), Class: p.NAT, Via: via, Kind: p.Path.Kind, RTT: millis(p.Path.RTT), Age: seconds(p.Age),
 		})
 	}
 	return e

@@ -180,7 +180,7 @@ func TestReadmeTells(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if is := float64(info.Size()) / 1e6; is > says+0.3 || is < says-1 {
+	if is := float64(info.Size()) / 1e6; is > says+0.6 || is < says-1 {
 		t.Errorf("the README says %.1f MB, it is %.1f", says, is)
 	}
 }
