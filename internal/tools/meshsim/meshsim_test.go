@@ -77,8 +77,8 @@ func TestSteady(t *testing.T) {
 
 // TestTrace: same seed, same trace, whatever else runs; another seed, another.
 func TestTrace(t *testing.T) {
-	b := testBench(t, 20)
-	b.rings = 100
+	b := testBench(t, 5)
+	b.rings = 50
 	jobs, err := jobsOf("30", "0/50/33/17", "fail50", 5, 2)
 	if err != nil {
 		t.Fatal(err)
