@@ -38,6 +38,9 @@ func startPhone(t *testing.T, program string, h *natlab.Host, dir string, flags 
 	t.Helper()
 	p := &softphone{t: t, name: h.Name(), events: make(chan phoneEvent, 1<<14)}
 	args := append([]string{"-json", "-answer", "-lan=false", "-dir", dir, "-name", p.name}, flags...)
+	if os.Getenv("P2POS_TEST_LOG") != "" {
+		args = append(args, "-v")
+	}
 	p.cmd = h.Command(t.Context(), program, args...)
 	p.cmd.Stderr = t.Output()
 	out, err := p.cmd.StdoutPipe()
