@@ -160,6 +160,7 @@ func TestKernelChild(t *testing.T) {
 	go childEvents(ctx, n)
 	go childAnswers(ctx, n)
 	go n.Join(ctx)
+	placed := make(chan *Call, 1) // calls of "call" for "hangup"
 	fmt.Println("id", n.ID())
 	fmt.Println("ready")
 	for in := bufio.NewScanner(os.Stdin); in.Scan(); {
@@ -189,6 +190,12 @@ func TestKernelChild(t *testing.T) {
 			}()
 		case "status":
 			fmt.Println("status", childStatus(n))
+		case "hangup":
+			select {
+			case c := <-placed:
+				c.HangUp()
+			case <-ctx.Done():
+			}
 		case "call":
 			go func() {
 				start := time.Now()
@@ -199,6 +206,10 @@ func TestKernelChild(t *testing.T) {
 				if err != nil {
 					fmt.Println("failed", err)
 					return
+				}
+				select {
+				case placed <- c:
+				default: // nobody hangs up here
 				}
 				fmt.Printf("answered %s %v after %v\n", c.Path().Kind, c.Path().Remote, time.Since(start).Round(time.Millisecond))
 				go func() {
@@ -229,6 +240,14 @@ func childEvents(ctx context.Context, n *Node) {
 			fmt.Println("verdict", e.Behaviour.Mapping, e.PortMap)
 		case CallPath:
 			fmt.Printf("path %s %v %v %s\n", e.Path.Kind, e.Path.Local, e.Path.Remote, e.Path.Reason)
+		case CallRinging:
+			fmt.Println("ringing", e.RTT)
+		case CallAnswered:
+			if !e.Call.Incoming() { // it may overtake the ringing
+				fmt.Println("ringing", time.Since(e.Call.Started()))
+			}
+		case CallMedia:
+			fmt.Println("media", time.Since(e.Call.Started()))
 		case CallEnded:
 			fmt.Println("ended", e.Call.Err())
 		}

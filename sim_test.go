@@ -146,6 +146,7 @@ var opusSpeech = []byte{0x78, 1, 2, 3, 4, 5, 6, 7, 8, 9}
 // ear reads a call's frames until it ends.
 type ear struct {
 	frames, lost int          // once done
+	from, to     time.Time    // when frames were lost
 	sofar        atomic.Int64 // frames, at any time
 	done         chan struct{}
 }
@@ -166,7 +167,10 @@ func (s *sim) hear(c *Call) *ear {
 			err := in.ReadFrame(context.Background(), &f)
 			switch {
 			case err == nil && f.Lost:
-				e.lost++
+				if e.lost++; e.lost == 1 {
+					e.from = time.Now()
+				}
+				e.to = time.Now()
 			case err == nil && len(f.Payload) > 0:
 				e.frames++
 				e.sofar.Add(1)

@@ -334,6 +334,12 @@ func (c *core) vouched(now time.Time, p, by *Peer, at netip.AddrPort) {
 // invited agrees to be reached through a relay by somebody this node talks to.
 func (c *core) invited(now time.Time, e relay.Invited) {
 	p := c.peers[e.From]
+	if e.TwoHop { // From is the first relay
+		p = nil
+		if in, err := openParcel(c.o.key, e.Blob, placeOf("two relays", c.o.self[:]), now); err == nil {
+			p = c.peers[identity.NodeIDOf(in.from)]
+		}
+	}
 	if e.Nested || p == nil || p.state.appointment != nil ||
 		p.state.refs <= 0 && !now.Before(p.state.expires) {
 		c.relays.client.Decline(now, e.Request)
@@ -445,14 +451,25 @@ func (c *core) warm(now time.Time, p *Peer) {
 			}
 		}
 	}
+	var blob []byte
+	if len(via) > 0 { // the second relay doesn't say who asks
+		var err error
+		if blob, err = (&parcel{}).seal(c.o.key, p.key, placeOf("two relays", p.node[:])); err != nil {
+			c.o.log.Debug("not sealed", "peer", p.node, "err", err)
+			return
+		}
+	}
 	for _, node := range chosen {
-		id, err := c.relays.client.Open(now, node, relay.Request{Target: p.node, Kind: relay.Call, Via: via})
+		id, err := c.relays.client.Open(now, node, relay.Request{Target: p.node, Kind: relay.Call, Via: via, Blob: blob})
 		if err != nil {
 			c.o.log.Debug("relay not asked", "relay", node, "err", err)
 			continue
 		}
 		c.relays.opening[id] = p
 		c.peers[node].state.relayFails++ // until it has opened
+		if len(via) > 1 {                // the next one by another second relay
+			via = append(via[1:], via[0])
+		}
 	}
 }
 
