@@ -161,6 +161,7 @@ var purity = house.Purity{
 		"session/legs.go":           "searches for further devices in the background, with a time limit",
 		"session/summon.go":         "links with a person's devices in the background, with a time limit",
 		"session/met.go":            "lets go of nodes after a while",
+		"session/follow.go":         "transfers calls: waits for the other side, asks the application on a goroutine of its own",
 		"session/search.go":         "searches for a person's devices in the background, with time limits",
 		"session/hub.go":            "runs the call machine on the loop; logs",
 		"session/screen.go":         "asks the application on a goroutine of its own",

@@ -38,6 +38,6 @@
 //
 // Nodes find each other on the LAN, by tickets, by an ID they know, and by what
 // they remember. Calls are relayed by other nodes where no direct path can be
-// had. A node holds eight calls at a time. Not done yet: transfer, chat,
-// a second device, groups.
+// had. A node holds eight calls at a time. Not done yet: a second device,
+// groups.
 package p2pos

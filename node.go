@@ -185,8 +185,11 @@ func newNode(cfg Config, conns []net.PacketConn, open opener) (*Node, error) {
 	hc.Near = func(id identity.ID) bool { _, ok := n.book.Get(id); return ok }
 	hc.Target = n.knownTarget
 	if cfg.Policy != nil {
-		hc.Allow = func(from identity.ID, name string) error {
-			return n.judge(Ask{Action: ActCall, Peer: from, Name: name})
+		hc.Allow = func(a session.Asking) error {
+			return n.judge(Ask{Action: ActCall, Peer: a.From, Name: a.Name, By: a.By})
+		}
+		hc.AllowTransfer = func(by, to identity.ID) error {
+			return n.judge(Ask{Action: ActTransfer, Peer: by, To: to})
 		}
 	}
 	n.hub = session.NewHub(hc)
@@ -452,6 +455,14 @@ func (n *Node) pump() {
 			n.tell(CallRecording{c, e.On, e.ByUs})
 		case session.CallQuality:
 			n.tell(CallQuality{n.handle(e.Call), e.Began, e.Ended})
+		case session.CallTransfer:
+			x := CallTransfer{Call: n.handle(e.Call), State: transferWord(e.State)}
+			if e.State == session.TransferFailed {
+				x.Reason = e.Reason.String()
+			}
+			n.tell(x)
+		case session.CallDiverted:
+			n.tell(CallDiverted{n.handle(e.Call), n.handle(e.New)})
 		case session.CallEnded:
 			c := n.handle(e.Call)
 			n.quiet(c)

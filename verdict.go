@@ -20,9 +20,11 @@ type Action string
 const (
 	ActCall    Action = "call"    // a call would ring here
 	ActMessage Action = "message" // a text; told to Config.Audit alone: who may link as a person may write, unless blocked
-	ActFile    Action = "file"    // a file would be offered here
-	ActLink    Action = "link"    // a node of the network and this one would link
-	ActRelay   Action = "relay"   // a neighbour wants something of others relayed
+	// ActTransfer: the other side of a call wants this node to call To instead.
+	ActTransfer Action = "transfer"
+	ActFile     Action = "file"  // a file would be offered here
+	ActLink     Action = "link"  // a node of the network and this one would link
+	ActRelay    Action = "relay" // a neighbour wants something of others relayed
 )
 
 // Ask is a question to Config.Policy: may this be?
@@ -30,6 +32,8 @@ type Ask struct {
 	Action Action
 	Peer   identity.ID // who it is, proved; zero for ActLink and ActRelay
 	Name   string      // as a caller gives it
+	By     identity.ID // who has transferred the caller to us, proved; zero = nobody
+	To     identity.ID // whom to call instead, for ActTransfer
 	// Contact is the peer's entry in the address book when Known. Who is
 	// blocked there is never asked about.
 	Contact Contact

@@ -5,6 +5,7 @@ package p2pos
 import (
 	"context"
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -35,6 +36,8 @@ func (s *sim) listenAll(n *Node, search bool) *said {
 				if d.search {
 					d.list = append(d.list, "search "+e.State)
 				}
+			case CallTransfer:
+				d.list = append(d.list, strings.TrimSpace("transfer "+e.State+" "+e.Reason))
 			case CallMissed:
 				d.list = append(d.list, "missed "+e.Name)
 			case CallEnded:
@@ -202,5 +205,46 @@ func TestBusyInACall(t *testing.T) {
 		if stage, reason, _ := call.End(); stage != "ring" || reason != "busy" {
 			t.Errorf("ended %s %s", stage, reason)
 		}
+	})
+}
+
+// Two people who call each other at the same time are in one call, and nobody has
+// to answer it.
+func TestBothCall(t *testing.T) {
+	simTest(t, func(t *testing.T, s *sim) {
+		n := []*Node{s.node(s.public("a"), Config{}), s.node(s.public("b"), Config{})}
+		to := []string{s.ticket(n[1]), s.ticket(n[0])}
+		calls := make([]*Call, 2)
+		var both sync.WaitGroup
+		for i := range n {
+			both.Go(func() {
+				c, err := n[i].Call(t.Context(), to[i], nil)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				if err := c.Answered(t.Context()); err != nil {
+					t.Error(err)
+				}
+				calls[i] = c
+			})
+		}
+		both.Wait()
+		if t.Failed() {
+			return
+		}
+		for i, c := range calls {
+			s.talk(c)
+			if st := n[i].Status(); st.Calls != 1 {
+				t.Errorf("%d calls at %d", st.Calls, i)
+			}
+		}
+		ear := s.hear(calls[0])
+		time.Sleep(time.Second)
+		if h := ear.heard(); h < 40 {
+			t.Errorf("%d frames in a second", h)
+		}
+		calls[0].HangUp()
+		<-calls[1].Done()
 	})
 }

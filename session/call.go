@@ -114,9 +114,12 @@ type Call struct {
 	// Owned by the hub's loop.
 	early   bool // counted in hub.early
 	release func()
-	ringing *ringing      // of an own call until it is answered
-	offers  []media.Codec // of an own call: the picture offered, to further devices too
-	leg     CallID        // the Machine's call that was answered; of an incoming one id
+	ringing *ringing // of an own call until it is answered
+	leg     CallID   // the Machine's call that was answered; of an incoming one id
+
+	placement placement         // of an own call: what all its legs have in common
+	by        identity.ID       // of an incoming one: who has transferred it
+	transfer  chan TransferSaid // to whoever waits for a transfer; nil = nobody
 
 	deaf atomic.Bool               // held by us: what still comes is not heard
 	live atomic.Pointer[flow]      // nil before the answer
@@ -378,11 +381,17 @@ func (h *Hub) drain(now time.Time) {
 		}
 		if r := h.peers[o.To.Node]; r != nil {
 			body := o.Body
-			if IsInvite(body) && r.secret != (identity.Secret{}) {
+			switch {
+			case !IsInvite(body):
+			case r.once != nil:
+				pass := r.once.pass
+				r.once = nil // good for one ring
+				body = newPassed(now, pass, h.cfg.Self.ID(), h.ov.Node(), o.To.Node, body)
+			case r.secret != (identity.Secret{}):
 				body = NewRing(now, o.To.Identity, r.secret, h.ov.Node(), o.To.Node, body)
 			}
 			send := r.ov.Send
-			if typeOf(body) == typeRing {
+			if isRing(body) {
 				send = r.ov.Ring
 			}
 			if isDevice(body) {
@@ -405,11 +414,13 @@ func (h *Hub) handle(now time.Time, e Event) {
 		}
 		c := h.newCall(e.ID, e.Peer, e.Name, true, r.ov)
 		c.waiting = len(h.all()) > 0
+		c.by = e.By
 		c.view = e.Video
 		h.calls[e.ID] = c
 		h.emit(CallIncoming{c, e.Reach})
 	case Ringing:
 		if c := h.calls[e.ID]; c != nil && c.ringing != nil && c.ringing.ring() {
+			h.report(now, c, TransferRings, 0)
 			h.emit(CallRinging{c, now.Sub(c.started)})
 		}
 	case Answered:
@@ -449,15 +460,26 @@ func (h *Hub) handle(now time.Time, e Event) {
 				h.legEnded(now, c, e)
 				break
 			}
-			h.over(c, e)
+			h.over(now, c, e)
 		}
 	case Missed:
 		h.emit(CallMissed{e})
+	case TransferAsked:
+		if c := h.calls[e.ID]; c != nil {
+			h.asksTransfer(c, e)
+		}
+	case TransferSaid:
+		if c := h.calls[e.ID]; c != nil {
+			h.transferSaid(c, e)
+		}
 	}
 }
 
 // over ends a call for the application.
-func (h *Hub) over(c *Call, e Ended) {
+func (h *Hub) over(now time.Time, c *Call, e Ended) {
+	if c.ringing != nil {
+		h.report(now, c, TransferFailed, e.Reason)
+	}
 	c.ringing = nil
 	h.placing = without(h.placing, c)
 	h.settleEarly(c)
@@ -499,6 +521,7 @@ func (h *Hub) talk(now time.Time, c *Call, e Answered) {
 	close(c.answered)
 	h.emit(CallAnswered{c})
 	h.emit(CallPath{c, r.ov.Path()})
+	h.diverted(now, c.placement.of)
 	f.start()
 	film.start()
 	h.early.drain(e.Params.RemoteSSRC, func(pkt []byte) { f.receive(pkt) })

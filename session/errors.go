@@ -35,6 +35,8 @@ var (
 	// ErrIncapable reports a command that the other side's program would not
 	// understand.
 	ErrIncapable = errors.New("session: the other side cannot do that")
+	// ErrTransfer reports a transfer that failed; the call goes on.
+	ErrTransfer = errors.New("session: transfer failed")
 	// ErrDenied reports that the other side refused our proof.
 	ErrDenied = errors.New("session: denied")
 	// ErrNotForUs reports a proof whose reach tag none of our secrets makes.

@@ -36,6 +36,8 @@ type Incoming struct {
 	// was not told.
 	Reach identity.Secret
 	Video bool // a picture is offered that we could pass on
+	// By is who has transferred the caller to us; zero = nobody.
+	By identity.ID
 }
 
 // Ringing reports that an own call rings at the other side.

@@ -29,7 +29,10 @@ type Config struct {
 	// Allow decides, on a goroutine of its own, whether a proved peer's call
 	// rings at all. Nobody hears of the call before; Close does not wait for
 	// it. nil = every proved peer's call rings.
-	Allow func(from identity.ID, name string) error
+	Allow func(Asking) error
+	// AllowTransfer decides, in the same way, whether the other side of a call
+	// may have this node call somebody else instead. nil = yes.
+	AllowTransfer func(by, to identity.ID) error
 	// Kin holds what is known of the person's other devices; nil = nothing. The
 	// hub owns it from Start on.
 	Kin *Kin

@@ -9,6 +9,7 @@ package session
 //	 5 caller node ID(32)   6 callee node ID(32)          7 expires(8, Unix seconds)
 //	 8 H(nonce)(32)         9 hybrid KEM key(1,216)      10 offer(≤ 512)
 //	11 caller name(≤ 64)   12 signal secret(32)          13 caller's reach secret(16, optional)
+//	14 who transfers the caller (transfer.go, ≤ 304, optional)
 //
 // The signature names both ends of the link and the callee's device, so an
 // INVITE that is opened and sealed again for someone else, or carried to
@@ -34,6 +35,8 @@ const (
 	versionInvite = 1
 
 	maxName = 64
+	// maxToken is a time, a nonce, a signature and a certificate.
+	maxToken = 8 + 8 + 64 + 224
 
 	// inviteLife is how long an INVITE may ring; clockSkew how wrong a clock
 	// may be, as for certificates. A callee therefore takes expiries from one
@@ -53,6 +56,9 @@ type invite struct {
 	name    string
 	secret  [32]byte
 	reach   identity.Secret // the caller's own; zero = not told
+	token   []byte          // who transfers the caller; nil = nobody
+	by      identity.ID     // verified; zero = nobody
+	passed  time.Time       // when the token expires
 	hash    [32]byte        // of the caller's nonce, which goes into the safety words
 	sealed  []byte
 }
@@ -67,10 +73,16 @@ type invitation struct {
 	sealed []byte
 }
 
+// inviteField is a field that not every INVITE has, of a tag above 13; they rise.
+type inviteField struct {
+	tag   uint8
+	value []byte
+}
+
 // newInvite makes the INVITE message for callee and what its answer will be
 // checked with.
 func newInvite(now time.Time, self *identity.Device, node identity.NodeID, name string,
-	callee identity.Certificate, calleeNode identity.NodeID, id CallID, offer Offer) (invitation, []byte, error) {
+	callee identity.Certificate, calleeNode identity.NodeID, id CallID, offer Offer, more ...inviteField) (invitation, []byte, error) {
 	kem, err := hpke.MLKEM768X25519().GenerateKey()
 	if err != nil {
 		return invitation{}, nil, fmt.Errorf("session: invite: %w", err)
@@ -96,6 +108,9 @@ func newInvite(now time.Time, self *identity.Device, node identity.NodeID, name 
 	b = wire.AppendField(b, 12, inv.secret[:])
 	reach := self.Reach() // whoever I call may call me back
 	b = wire.AppendField(b, 13, reach[:])
+	for _, f := range more {
+		b = wire.AppendField(b, f.tag, f.value)
+	}
 	b = append(b, identity.Sign(self.Key(), contextInvite, b)...)
 
 	inv.sealed, err = identity.Seal(callee.Sealing, []byte(contextInvite), b)
@@ -131,6 +146,11 @@ func openInvite(now time.Time, self *identity.Device, node identity.NodeID, peer
 		return nil, fmt.Errorf("%w: invite for another node", ErrForged)
 	case !identity.Verify(inv.caller.Device, contextInvite, signed, sig):
 		return nil, fmt.Errorf("%w: invite signature", ErrForged)
+	}
+	if inv.token != nil {
+		if inv.by, inv.passed, err = openToken(now, inv.token, self.ID(), inv.caller.Identity); err != nil {
+			return nil, err
+		}
 	}
 	inv.sealed = bytes.Clone(sealed)
 	if inv.expires.Before(now.Add(-clockSkew)) || inv.expires.After(now.Add(inviteLife+clockSkew)) {
@@ -188,6 +208,12 @@ func parseInvite(plain []byte, now time.Time) (inv *invite, to address, signed, 
 			if !fill(inv.reach[:], v) {
 				return wire.ErrField
 			}
+			return nil
+		case 14:
+			if len(v) > maxToken {
+				return wire.ErrField
+			}
+			inv.token = bytes.Clone(v)
 			return nil
 		default:
 			return nil

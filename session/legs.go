@@ -77,6 +77,19 @@ func (h *Hub) PlaceVideo(ctx context.Context, t overlay.Target, video []media.Co
 		stop()
 		return nil, err
 	}
+	return h.place(ctx, stop, found, placement{wish: Wish{Video: video}, heard: heard})
+}
+
+// placement is what a search for devices is for.
+type placement struct {
+	wish  Wish
+	heard chan struct{} // closed when a device has said anything
+	of    *Call         // the call whose other side has transferred us; nil = none
+	asked uint8         // the number of its request
+}
+
+// place rings what is found, and calls stop when nothing more is looked for.
+func (h *Hub) place(ctx context.Context, stop func(), found <-chan Peer, pl placement) (*Call, error) {
 	for {
 		select {
 		case p, ok := <-found:
@@ -84,7 +97,7 @@ func (h *Hub) PlaceVideo(ctx context.Context, t overlay.Target, video []media.Co
 				stop()
 				return nil, h.closedOr(overlay.ErrUnreachable)
 			}
-			c, err := h.placeFirst(ctx, p, video, heard)
+			c, err := h.placeFirst(ctx, p, pl)
 			if errors.Is(err, overlay.ErrDown) {
 				continue // gone again; there may be others
 			}
@@ -103,19 +116,26 @@ func (h *Hub) PlaceVideo(ctx context.Context, t overlay.Target, video []media.Co
 	}
 }
 
-func (h *Hub) placeFirst(ctx context.Context, p Peer, video []media.Codec, heard chan struct{}) (c *Call, err error) {
+func (h *Hub) placeFirst(ctx context.Context, p Peer, pl placement) (c *Call, err error) {
 	e := h.loop.Do(ctx, func(now time.Time) {
 		var id CallID
-		if id, err = h.dial(now, p, video); err != nil {
+		if id, err = h.dial(now, p, pl.wish); err != nil {
 			return
 		}
 		if c = h.calls[id]; c != nil {
+			if pl.of != nil {
+				h.emit(CallDiverted{pl.of, c})
+				h.diverted(now, pl.of)
+			}
 			return // they were calling us: that call is answered now
 		}
 		ov := h.peers[p.Node].ov
 		c = h.newCall(id, p, "", false, ov)
-		c.offers = video
-		c.ringing = &ringing{legs: []leg{{id, ov}}, tried: []Peer{p}, searching: true, heard: heard}
+		c.placement = pl
+		if pl.of != nil {
+			h.emit(CallDiverted{pl.of, c})
+		}
+		c.ringing = &ringing{legs: []leg{{id, ov}}, tried: []Peer{p}, searching: true, heard: pl.heard}
 		h.calls[id] = c
 		h.placing = append(h.placing, c)
 		c.early = true
@@ -128,12 +148,12 @@ func (h *Hub) placeFirst(ctx context.Context, p Peer, video []media.Codec, heard
 }
 
 // dial makes one more call of the Machine.
-func (h *Hub) dial(now time.Time, p Peer, video []media.Codec) (CallID, error) {
+func (h *Hub) dial(now time.Time, p Peer, w Wish) (CallID, error) {
 	r := h.peers[p.Node]
 	if r == nil || !r.proved {
 		return CallID{}, overlay.ErrDown
 	}
-	return h.m.PlaceVideo(now, p, video)
+	return h.m.PlaceAs(now, p, w)
 }
 
 // placeMore rings the devices that are found after the first one, until the
@@ -143,7 +163,7 @@ func (h *Hub) placeMore(c *Call, found <-chan Peer) {
 		select {
 		case p, ok := <-found:
 			if !ok {
-				h.loop.Do(h.ctx, func(time.Time) { h.searched(c) })
+				h.loop.Do(h.ctx, func(now time.Time) { h.searched(now, c) })
 				return
 			}
 			h.loop.Do(h.ctx, func(now time.Time) { h.addLeg(now, c, p) })
@@ -162,7 +182,7 @@ func (h *Hub) addLeg(now time.Time, c *Call, p Peer) {
 		return
 	}
 	c.ringing.tried = append(c.ringing.tried, p)
-	id, err := h.dial(now, p, c.offers)
+	id, err := h.dial(now, p, c.placement.wish)
 	if err != nil || h.calls[id] != nil {
 		return // rung already, or more devices than one person has
 	}
@@ -171,13 +191,13 @@ func (h *Hub) addLeg(now time.Time, c *Call, p Peer) {
 }
 
 // searched notes that all devices were found that can be.
-func (h *Hub) searched(c *Call) {
+func (h *Hub) searched(now time.Time, c *Call) {
 	if c.ringing == nil {
 		return
 	}
 	c.ringing.searching = false
 	if len(c.ringing.legs) == 0 {
-		h.over(c, c.ringing.verdict)
+		h.over(now, c, c.ringing.verdict)
 	}
 }
 
@@ -195,9 +215,9 @@ func (h *Hub) legEnded(now time.Time, c *Call, e Ended) {
 	switch {
 	case telling(e.Reason) == decisive:
 		h.quit(now, c, Elsewhere)
-		h.over(c, e)
+		h.over(now, c, e)
 	case len(r.legs) == 0 && !r.searching:
-		h.over(c, r.verdict)
+		h.over(now, c, r.verdict)
 	}
 }
 
@@ -234,7 +254,7 @@ func (h *Hub) quit(now time.Time, c *Call, why Reason) {
 func (h *Hub) hangUpRinging(now time.Time, c *Call) {
 	e := Ended{ID: c.id, Peer: c.peer, Reason: Cancelled, Stage: Ring, ByUs: true}
 	h.quit(now, c, Cancelled)
-	h.over(c, e)
+	h.over(now, c, e)
 }
 
 // rings says whether one of the call's legs is at p, or the call runs to it.

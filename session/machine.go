@@ -35,6 +35,8 @@ type Machine struct {
 	calls []*call
 	ended []endedCall // oldest first
 
+	passed []usedPass // oldest first
+
 	out      []Outgoing
 	events   []Event
 	counters Counters
@@ -138,11 +140,33 @@ func (m *Machine) Leave(now time.Time, p Peer) {
 // Place calls p and returns the call's ID. If p is calling us at this moment,
 // that call is answered instead and its ID returned. Errors: ErrUnknownPeer,
 // ErrBusy.
-func (m *Machine) Place(now time.Time, p Peer) (CallID, error) { return m.PlaceVideo(now, p, nil) }
+func (m *Machine) Place(now time.Time, p Peer) (CallID, error) { return m.PlaceAs(now, p, Wish{}) }
 
-// PlaceVideo is Place for a call that offers a picture beside the voice, in one
-// of the codecs, the most wanted first.
+// Wish says what is special about an own call.
+type Wish struct {
+	// Video offers a picture beside the voice, in one of the codecs, the most
+	// wanted first.
+	Video []media.Codec
+	// Pass is what a transfer rings with. Such a call may be one more than
+	// MaxCalls: it takes another one's place.
+	Pass *Pass
+}
+
+func (w *Wish) fields() (list []inviteField) {
+	if w.Pass != nil {
+		list = append(list, inviteField{14, w.Pass.token})
+	}
+	return list
+}
+
+// PlaceVideo is Place for a call that offers a picture beside the voice.
 func (m *Machine) PlaceVideo(now time.Time, p Peer, video []media.Codec) (CallID, error) {
+	return m.PlaceAs(now, p, Wish{Video: video})
+}
+
+// PlaceAs is Place with a wish.
+func (m *Machine) PlaceAs(now time.Time, p Peer, w Wish) (CallID, error) {
+	video := w.Video
 	if !m.linked(p) {
 		return CallID{}, fmt.Errorf("%w: place", ErrUnknownPeer)
 	}
@@ -156,7 +180,7 @@ func (m *Machine) PlaceVideo(now time.Time, p Peer, video []media.Codec) (CallID
 			return CallID{}, fmt.Errorf("%w: already in a call with this peer", ErrBusy)
 		}
 	}
-	if n := m.ringingAt(p.Identity); n >= maxDevices || n == 0 && m.occupied() >= m.o.MaxCalls {
+	if n := m.ringingAt(p.Identity); n >= maxDevices || n == 0 && w.Pass == nil && m.occupied() >= m.o.MaxCalls {
 		return CallID{}, fmt.Errorf("%w: %d calls", ErrBusy, len(m.calls))
 	}
 	offer := Offer{Codecs: m.o.Codecs, SSRC: m.newSSRC(), Capabilities: m.o.Capabilities}
@@ -164,7 +188,7 @@ func (m *Machine) PlaceVideo(now time.Time, p Peer, video []media.Codec) (CallID
 		offer.Video, offer.VideoSSRC = video, m.newSSRC(offer.SSRC)
 		offer.Capabilities |= CapVideo
 	}
-	inv, msg, err := newInvite(now, m.self, m.node, m.name, m.peers[p].cert, p.Node, m.newCallID(), offer)
+	inv, msg, err := newInvite(now, m.self, m.node, m.name, m.peers[p].cert, p.Node, m.newCallID(), offer, w.fields()...)
 	if err != nil {
 		return CallID{}, err
 	}

@@ -14,6 +14,7 @@ package session
 //	6 CANCEL   as RINGING
 //	7 HANGUP   as RINGING
 //	8 RING     reach tag(16) nonce(24) sealed(INVITE)               ≤ 3,129
+//	10 PASSED  expires(8) caller's identity(32) as RING             ≤ 3,169
 //	9 UPDATE   call id(16) nonce(24) sealed(fields)                 ≤ 3,072
 //
 // fields of 3, 5, 6 and 7:
@@ -49,6 +50,7 @@ const (
 	typeHangup  messageType = 7
 	typeRing    messageType = 8
 	typeUpdate  messageType = 9
+	typePassed  messageType = 10
 )
 
 // Budgets, checked before anything is decrypted (design/001).

@@ -170,8 +170,16 @@ func (h *Hub) keepPlace(cert identity.Certificate, key ed25519.PublicKey) {
 	h.places[cert.Identity] = append(list, place{cert, key})
 }
 
+// seal is what INVITEs to a node that was met are wrapped with: a reach secret that
+// is kept, or a pass for one INVITE.
+type seal struct {
+	secret identity.Secret
+	pass   *Pass
+	keep   bool
+}
+
 // visit meets the node of a device. It returns the peer to ring.
-func (h *Hub) visit(ctx context.Context, at place, secret identity.Secret) (Peer, error) {
+func (h *Hub) visit(ctx context.Context, at place, with *seal) (Peer, error) {
 	p, release, err := h.ov.Meet(ctx, at.key)
 	if err != nil {
 		return Peer{}, err
@@ -184,7 +192,14 @@ func (h *Hub) visit(ctx context.Context, at place, secret identity.Secret) (Peer
 		}
 		var r *remote
 		if r, err = h.met(now, p, at.cert); err == nil {
-			r.secret = secret
+			switch {
+			case !with.keep:
+				r.once = with
+			case with.secret != (identity.Secret{}):
+				r.secret, r.once = with.secret, nil
+			default:
+				r.once = nil
+			}
 			peer = r.peer
 		}
 	})

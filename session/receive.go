@@ -47,6 +47,10 @@ func (m *Machine) receiveInvite(now time.Time, p Peer, pr *peer, b []byte) error
 		return fmt.Errorf("%w: invite %s", ErrReplay, inv.id.Short())
 	}
 	pr.seen.add(now, inv.id, inv.expires)
+	if !m.usePass(now, inv) {
+		m.refuse(p, inv, Denied)
+		return fmt.Errorf("%w: pass of %s", ErrReplay, inv.id.Short())
+	}
 
 	theirs := []uint32{inv.offer.SSRC, inv.offer.VideoSSRC}
 	ours := Offer{Codecs: m.o.Codecs, SSRC: m.newSSRC(theirs...), Capabilities: m.o.Capabilities, Video: m.o.Video}
@@ -84,7 +88,7 @@ func (m *Machine) receiveInvite(now time.Time, p Peer, pr *peer, b []byte) error
 	c.giveUp, c.nextRing = now.Add(m.o.RingTimeout), now.Add(ringEvery)
 	m.calls = append(m.calls, c)
 	m.send(p, c.control(typeRinging, 0))
-	m.emit(Incoming{ID: c.id, Peer: p, Name: inv.name, Reach: inv.reach, Video: params.HasVideo()})
+	m.emit(Incoming{ID: c.id, Peer: p, Name: inv.name, Reach: inv.reach, By: inv.by, Video: params.HasVideo()})
 	return nil
 }
 

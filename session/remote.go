@@ -27,6 +27,7 @@ type remote struct {
 	session *Session     // nil = none stands
 	heard   map[*overlay.Link]bool
 	secret  identity.Secret // under which our INVITEs go to a node that was met; zero = proved on a link
+	once    *seal           // for the next INVITE, in place of secret
 }
 
 // asking is a proof that we sent.
@@ -48,7 +49,7 @@ const (
 
 // receive takes one session message from a link.
 func (h *Hub) receive(now time.Time, e overlay.Message) {
-	if typeOf(e.Body) == typeRing {
+	if isRing(e.Body) {
 		h.rung(now, e.Peer, e.Body)
 		return
 	}

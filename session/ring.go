@@ -9,12 +9,18 @@ package session
 //	key = HKDF(reach secret, "p2pos ring v1" || caller's node ID(32) || callee's node ID(32)), the tag is authenticated too
 //
 // Whoever can make one holds the callee's ticket, as an Asker's PROVE shows on
-// a link; the INVITE itself is signed by the caller's device for these two
+// a link. PASSED does the same for somebody who was transferred and has no
+// ticket, with a pass (transfer.go) in place of the reach secret:
+//
+//	type(1)=10 || expires(8) || caller's identity(32) || RING without its type
+//
+// The INVITE itself is signed by the caller's device for these two
 // nodes, so nothing more needs to be proved, now or on a link between them.
 
 import (
 	"crypto/hkdf"
 	"crypto/sha256"
+	"encoding/binary"
 	"fmt"
 	"time"
 
@@ -27,6 +33,9 @@ const contextRing = "p2pos ring v1"
 // maxRing is an INVITE with what stands around it.
 const maxRing = maxInvite + 1 + 16 + 24 + 16
 
+// maxPassed is a RING with the pass's part in front.
+const maxPassedRing = maxRing + 8 + 32
+
 func ringKey(s identity.Secret, caller, callee identity.NodeID) (k [32]byte) {
 	info := append([]byte(contextRing), caller[:]...)
 	info = append(info, callee[:]...)
@@ -37,10 +46,23 @@ func ringKey(s identity.Secret, caller, callee identity.NodeID) (k [32]byte) {
 // NewRing wraps an INVITE from node caller to node callee, which runs a device
 // of id, under the reach secret in id's ticket.
 func NewRing(now time.Time, id identity.ID, secret identity.Secret, caller, callee identity.NodeID, invite []byte) []byte {
+	return appendRing([]byte{byte(typeRing)}, now, id, secret, caller, callee, invite)
+}
+
+func appendRing(b []byte, now time.Time, id identity.ID, secret identity.Secret, caller, callee identity.NodeID, invite []byte) []byte {
 	tag := identity.ReachTag(secret, id, identity.Hour(now))
-	b := append([]byte{byte(typeRing)}, tag[:]...)
+	b = append(b, tag[:]...)
 	return append(b, identity.SealSecret(ringKey(secret, caller, callee), tag[:], invite)...)
 }
+
+// newPassed wraps an INVITE of caller, made with pass p, as NewRing does.
+func newPassed(now time.Time, p *Pass, self identity.ID, caller, callee identity.NodeID, invite []byte) []byte {
+	b := binary.BigEndian.AppendUint64([]byte{byte(typePassed)}, uint64(p.expires.Unix()))
+	return appendRing(append(b, self[:]...), now, p.Callee, p.secret, caller, callee, invite)
+}
+
+// isRing tells whether a message wraps an INVITE.
+func isRing(b []byte) bool { return typeOf(b) == typeRing || typeOf(b) == typePassed }
 
 // OpenRing unwraps a RING that came from node caller to our node callee, and
 // returns the certificate that the INVITE names, and the INVITE: hand both to
@@ -48,15 +70,21 @@ func NewRing(now time.Time, id identity.ID, secret identity.Secret, caller, call
 // secret fits, ErrMessage, ErrForged.
 func OpenRing(now time.Time, self *identity.Device, secrets []identity.Secret, caller, callee identity.NodeID, b []byte) (identity.Certificate, []byte, error) {
 	fail := func(err error) (identity.Certificate, []byte, error) { return identity.Certificate{}, nil, err }
-	if len(b) > maxRing {
+	if n := len(b); n > maxPassedRing || n > maxRing && typeOf(b) == typeRing {
 		return fail(fmt.Errorf("%w: ring of %d bytes", ErrMessage, len(b)))
 	}
 	r := wire.NewReader(b)
 	kind := messageType(r.U8())
+	var by passer
+	if kind == typePassed {
+		if secrets = by.read(r, self.ID(), secrets); secrets == nil {
+			return fail(fmt.Errorf("%w: no pass", ErrMessage))
+		}
+	}
 	var tag [16]byte
 	r.Fixed(tag[:])
 	sealed := r.Rest()
-	if r.Err() != nil || kind != typeRing {
+	if r.Err() != nil || !isRing(b) {
 		return fail(fmt.Errorf("%w: no ring", ErrMessage))
 	}
 	secret, ok := findSecret(now, tag, self.ID(), secrets)
@@ -78,5 +106,38 @@ func OpenRing(now time.Time, self *identity.Device, secrets []identity.Secret, c
 	if err != nil {
 		return fail(err)
 	}
+	if kind == typePassed && !by.fits(inv) {
+		return fail(fmt.Errorf("%w: somebody else's pass", ErrForged))
+	}
 	return inv.caller, msg, nil
+}
+
+// passer is what stands in front of a PASSED's RING.
+type passer struct {
+	expires time.Time
+	caller  identity.ID
+}
+
+// read returns what the pass makes of our reach secrets; nil when it is none.
+func (p *passer) read(r *wire.Reader, self identity.ID, secrets []identity.Secret) (list []identity.Secret) {
+	at := r.Bytes(8)
+	r.Fixed(p.caller[:])
+	if r.Err() != nil {
+		return nil
+	}
+	var ok bool
+	if p.expires, ok = unixTime(at); !ok {
+		return nil
+	}
+	for _, s := range secrets {
+		list = append(list, passSecret(s, self, p.caller, p.expires))
+	}
+	return list
+}
+
+// fits tells whether an INVITE is of the person that the pass is for, and says
+// itself who has passed him on: that is verified with the rest of it.
+func (p *passer) fits(inv *invite) bool {
+	return inv.caller.Identity == p.caller && len(inv.token) > 8 &&
+		binary.BigEndian.Uint64(inv.token) == uint64(p.expires.Unix())
 }

@@ -17,17 +17,24 @@ import (
 // IsInvite tells whether session message b is an INVITE.
 func IsInvite(b []byte) bool { return typeOf(b) == typeInvite }
 
-// CallerName opens an INVITE from p only to see what the caller calls himself.
-// Errors are those of Receive; nothing is remembered.
-func (m *Machine) CallerName(now time.Time, p Peer, b []byte) (string, error) {
+// Asking is what the application is told of a call that has not rung yet.
+type Asking struct {
+	From identity.ID
+	Name string      // what the caller calls himself
+	By   identity.ID // who has transferred the caller to us; zero = nobody
+}
+
+// Caller opens an INVITE from p only to see who calls. Errors are those of
+// Receive; nothing is remembered.
+func (m *Machine) Caller(now time.Time, p Peer, b []byte) (Asking, error) {
 	if !m.linked(p) {
-		return "", fmt.Errorf("%w: invite", ErrUnknownPeer)
+		return Asking{}, fmt.Errorf("%w: invite", ErrUnknownPeer)
 	}
 	inv, err := openInvite(now, m.self, m.node, p, b)
 	if err != nil {
-		return "", err
+		return Asking{}, err
 	}
-	return inv.name, nil
+	return Asking{From: p.Identity, Name: inv.name, By: inv.by}, nil
 }
 
 // Deny refuses an INVITE that was never received: the caller hears Denied, the
@@ -61,7 +68,7 @@ var errScreening = errors.New("session: too many calls wait for the policy")
 // screen asks the application about an INVITE and then hands it on, or denies
 // it. A caller gives up after Options.OfflineAfter of silence.
 func (h *Hub) screen(now time.Time, p Peer, body []byte) {
-	name, err := h.m.CallerName(now, p, body)
+	who, err := h.m.Caller(now, p, body)
 	if err == nil && (h.screening[p] || len(h.screening) == maxScreening) {
 		err = errScreening
 	}
@@ -73,7 +80,7 @@ func (h *Hub) screen(now time.Time, p Peer, body []byte) {
 	h.screening[p] = true
 	verdict := make(chan error, 1)
 	ask := h.cfg.Allow
-	go func(id identity.ID) { verdict <- ask(id, name) }(p.Identity) // the application's code: Close can't wait for it
+	go func() { verdict <- ask(who) }() // the application's code: Close can't wait for it
 	h.wg.Go(func() {
 		var err error
 		select {

@@ -11,6 +11,7 @@ package session
 //	 3 wants(1)     1 = send an UPDATE back, 0 = this is only the answer to one
 //	 4 state(4)     bit 0 held, 1 records
 //	 5 nonce(32)    the caller's, of which INVITE has the hash; the caller's UPDATEs alone
+//	 6, 7           a transfer and what became of it: drawn in transfer.go
 //
 // sealed with the update key of the sender's direction (keys.go); type and call
 // ID are authenticated too. Each UPDATE has everything that its sender wants
@@ -52,6 +53,8 @@ type update struct {
 	wants     bool
 	state     State
 	nonce     [32]byte // zero = none
+	transfer  *transferWord
+	verdict   transferVerdict // number 0 = none
 }
 
 func appendUpdate(b []byte, id CallID, key *[32]byte, u update) []byte {
@@ -72,6 +75,12 @@ func (u *update) append(b []byte) []byte {
 	b = wire.AppendField(b, 4, binary.BigEndian.AppendUint32(nil, uint32(u.state)))
 	if u.nonce != ([32]byte{}) {
 		b = wire.AppendField(b, 5, u.nonce[:])
+	}
+	if u.transfer != nil {
+		b = wire.AppendField(b, 6, u.transfer.append(nil))
+	}
+	if v := u.verdict; v.number != 0 {
+		b = wire.AppendField(b, 7, []byte{v.number, byte(v.state), byte(v.reason)})
 	}
 	return b
 }
@@ -114,7 +123,16 @@ func parseUpdate(plain []byte) (u update, err error) {
 			u.state = State(binary.BigEndian.Uint32(v))
 		case tag == 5 && fill(u.nonce[:], v):
 			return nil
-		case tag <= 5:
+		case tag == 6:
+			var ok bool
+			if u.transfer, ok = parseTransfer(v); !ok {
+				return wire.ErrField
+			}
+			return nil
+		case tag == 7 && len(v) == 3 && v[0] != 0:
+			u.verdict = transferVerdict{v[0], TransferState(v[1]), Reason(v[2])}
+			return nil
+		case tag <= 7:
 			return wire.ErrField
 		default:
 			return nil
@@ -142,6 +160,7 @@ type talk struct {
 	rate           allowance // of changes of theirs
 	recording      bool      // that we record, or no longer, is news
 	words          bool      // they are known on this side
+	transfer       transferring
 }
 
 // tell has news for the other side.
@@ -155,9 +174,13 @@ func (m *Machine) tell(now time.Time, c *call) {
 func (m *Machine) say(now time.Time, c *call) {
 	k := &c.talk
 	k.sent++
-	m.send(c.peer, appendUpdate(nil, c.id, &k.keys.sendUpdate, update{
-		seq: k.sent, seen: k.received, wants: k.news != 0, state: k.ours, nonce: c.invitation.nonce,
-	}))
+	u := update{
+		seq: k.sent, seen: k.received, wants: k.news != 0, state: k.ours, nonce: c.invitation.nonce, verdict: k.transfer.verdict,
+	}
+	if p := k.transfer.pass; p != nil {
+		u.transfer = p.word(k.transfer.ours)
+	}
+	m.send(c.peer, appendUpdate(nil, c.id, &k.keys.sendUpdate, u))
 	k.again = time.Time{}
 	if k.news != 0 && k.tries < maxUpdates {
 		k.again = now.Add(updateAgain << k.tries)
@@ -204,6 +227,7 @@ func (m *Machine) receiveUpdate(now time.Time, p Peer, b []byte) error {
 	if (old^u.state)&StateHeld != 0 {
 		m.emit(Held{ID: id, On: u.state&StateHeld != 0})
 	}
+	m.receiveTransfer(now, c, &u)
 	if u.wants {
 		m.say(now, c)
 	}

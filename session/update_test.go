@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"reflect"
 	"testing"
 
 	"github.com/p2pos/p2pos/internal/wire"
@@ -65,7 +66,7 @@ func FuzzUpdate(f *testing.F) {
 			return
 		}
 		again, err := parseUpdate(u.append(nil))
-		if err != nil || fmt.Sprint(again) != fmt.Sprint(u) {
+		if err != nil || !reflect.DeepEqual(again, u) {
 			t.Fatalf("%+v became %+v, %v", u, again, err)
 		}
 	})

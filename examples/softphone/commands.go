@@ -26,6 +26,7 @@ func help() []string {
 		"answer, reject   take or refuse a call that rings; another one is put on hold",
 		"hangup           end the call, or stop calling",
 		"hold, resume     part from a call for a while, or take it up again",
+		"transfer WHO     have them call somebody else, and leave this call when that is answered",
 		"mute, unmute     let them hear silence, or you again",
 		"words            what both of you should read aloud, to know that nobody listens in",
 		"                 with several calls, add the number of the one that is meant",
@@ -44,7 +45,7 @@ func help() []string {
 }
 
 // laterCommands are those of capabilities that are not there yet.
-const laterCommands = " transfer devices link revoke group "
+const laterCommands = " devices link revoke group "
 
 // command obeys one line, or says why not.
 func (p *phone) command(ctx context.Context, c typed) {
@@ -65,6 +66,8 @@ func (p *phone) obey(ctx context.Context, verb, arg string, at time.Time) error 
 		return p.dial(ctx, arg, at)
 	case "record":
 		return p.recordTo(arg)
+	case "transfer":
+		return p.passOn(ctx, arg)
 	case "dtmf":
 		return p.dtmf(arg)
 	case "msg":

@@ -3,10 +3,13 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/p2pos/p2pos"
+	"github.com/p2pos/p2pos/identity"
 )
 
 // choose returns the call that a command is about: the one whose number is
@@ -115,4 +118,40 @@ func (p *phone) words(number string) error {
 	c, _ := p.node.Contacts().Get(l.call.Peer())
 	p.emit(wordsEvent{Call: l.Call, Words: list, Verified: c.Verified})
 	return nil
+}
+
+// passOn has the other side of a call, that is talked on or whose number stands
+// in front, call somebody else.
+func (p *phone) passOn(ctx context.Context, arg string) error {
+	number, to := "", arg
+	if first, rest, two := strings.Cut(arg, " "); two && p.line(func(l *line) bool { return l.Call == first }) != nil {
+		number, to = first, strings.TrimSpace(rest)
+	}
+	if to == "" {
+		return errors.New("to whom? transfer ID, TICKET or NAME")
+	}
+	l, err := p.choose(number, "there is no call that was answered", (*line).talks, func(l *line) bool { return l.answered })
+	if err != nil {
+		return err
+	}
+	p.wg.Go(func() {
+		err := l.call.Transfer(l.ctx, to)
+		var ce *p2pos.CallError
+		if err == nil || l.ctx.Err() != nil || errors.As(err, &ce) && ce.Stage != "lookup" {
+			return // an event tells
+		}
+		if ce != nil {
+			err = ce.Err
+		}
+		p.post(ctx, func() { p.complain("transfer", err) })
+	})
+	return nil
+}
+
+// person writes "" for nobody.
+func person(id identity.ID) string {
+	if id == (identity.ID{}) {
+		return ""
+	}
+	return id.String()
 }

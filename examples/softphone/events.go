@@ -58,10 +58,34 @@ type who struct {
 type outgoingEvent struct {
 	who
 	Name string `json:"name"`
+	By   string `json:"by"` // who has transferred us there; "" = nobody
 }
 
-func (outgoingEvent) name() string   { return "outgoing" }
-func (e outgoingEvent) text() string { return "calling " + e.Peer }
+func (outgoingEvent) name() string { return "outgoing" }
+func (e outgoingEvent) text() string {
+	if e.By != "" {
+		return e.By + " transfers you: calling " + e.Peer
+	}
+	return "calling " + e.Peer
+}
+
+// transferEvent says how a transfer goes that was asked for here.
+type transferEvent struct {
+	Call   string `json:"call"`
+	State  string `json:"state"` // trying, rings, failed
+	Reason string `json:"reason"`
+}
+
+func (transferEvent) name() string { return "transfer" }
+func (e transferEvent) text() string {
+	switch e.State {
+	case "trying":
+		return "they call whom you have named"
+	case "rings":
+		return "it rings there"
+	}
+	return "the transfer has failed, you are still in the call: " + e.Reason
+}
 
 // searchEvent says how the search for a callee goes.
 type searchEvent struct {
@@ -90,6 +114,7 @@ type incomingEvent struct {
 	Name    string `json:"name"`
 	Waiting bool   `json:"waiting"` // while another call is up
 	Contact string `json:"contact"` // the name in our contacts; "" = not there
+	By      string `json:"by"`      // who has transferred them to us; "" = nobody
 }
 
 func (incomingEvent) name() string { return "incoming" }
@@ -97,6 +122,9 @@ func (e incomingEvent) text() string {
 	from := e.Peer + saysToBe(e.Name)
 	if e.Contact != "" {
 		from = e.Contact
+	}
+	if e.By != "" {
+		from += ", transferred by " + e.By
 	}
 	if e.Waiting {
 		return fmt.Sprintf("another call, %s, from %s: answer or reject", e.Call, from)

@@ -69,7 +69,7 @@ func (p *phone) of(ctx context.Context, c *p2pos.Call) *line {
 		l := p.add(ctx, c.Peer().String(), c.Started())
 		l.call, l.incoming = c, true
 		known, _ := p.node.Contacts().Get(c.Peer())
-		p.emit(incomingEvent{l.who, c.Name(), c.Waiting(), known.Name})
+		p.emit(incomingEvent{l.who, c.Name(), c.Waiting(), known.Name, person(c.TransferredBy())})
 		return l
 	}
 	l := p.line(func(l *line) bool { return l.call == nil })
@@ -98,7 +98,7 @@ func (p *phone) rings(ctx context.Context, c *p2pos.Call) {
 // place calls somebody; the search goes on in the background.
 func (p *phone) place(ctx context.Context, to, peer string, at time.Time) {
 	l := p.add(ctx, peer, at)
-	p.emit(outgoingEvent{l.who, ""})
+	p.emit(outgoingEvent{who: l.who})
 	p.wg.Go(func() {
 		c, err := p.node.Call(l.ctx, to, nil)
 		p.post(ctx, func() { p.placed(ctx, l, c, err) })
@@ -166,6 +166,14 @@ func (p *phone) handle(ctx context.Context, e p2pos.Event) {
 		if l := p.of(ctx, e.Call); l != nil {
 			p.emit(pathOf(e.Path, l.Call, time.Since(l.began)))
 		}
+	case p2pos.CallTransfer:
+		if l := p.of(ctx, e.Call); l != nil {
+			p.emit(transferEvent{l.Call, e.State, e.Reason})
+		}
+	case p2pos.CallDiverted:
+		l := p.add(ctx, e.New.Peer().String(), e.New.Started())
+		l.call = e.New
+		p.emit(outgoingEvent{who: l.who, By: e.Call.Peer().String()})
 	case p2pos.CallHeld:
 		if l := p.of(ctx, e.Call); l != nil {
 			p.emit(holdEvent{Call: l.Call, By: by(e.ByMe), on: true})

@@ -393,6 +393,45 @@ func TestKeysAndRecording(t *testing.T) {
 	}
 }
 
+// A transfers B to C, who sees it; when C says no, A and B still talk.
+func TestTransfer(t *testing.T) {
+	t.Parallel()
+	a, b, c := start(t), start(t, "-answer"), start(t)
+	ticket := c.ticket()
+	a.say("call %s", b.ticket())
+	a.wait("media")
+	a.say("transfer %s", swap(c.id, 9))
+	if e := a.wait("error"); e["command"] != "transfer" {
+		t.Error(e)
+	}
+	a.say("transfer %s", ticket)
+	if e := c.wait("incoming"); e["peer"] != b.id || e["by"] != a.id {
+		t.Errorf("incoming %v", e)
+	}
+	c.say("reject")
+	for e := a.wait("transfer"); e["state"] != "failed"; e = a.wait("transfer") {
+		if e["state"] != "trying" && e["state"] != "rings" {
+			t.Errorf("transfer %v", e)
+		}
+	}
+	out := b.wait("outgoing")
+	if out["by"] != a.id || out["peer"] != c.id {
+		t.Errorf("outgoing %v", out)
+	}
+	if e := b.wait("ended"); e["call"] != out["call"] || e["reason"] != "rejected" {
+		t.Errorf("first try %v", e)
+	}
+	a.say("transfer %s", ticket)
+	c.wait("incoming")
+	c.say("answer")
+	for _, r := range []*rig{a, b} {
+		if e := r.wait("ended"); e["reason"] != "transferred" || e["stage"] != "talk" {
+			t.Errorf("ended %v", e)
+		}
+	}
+	c.wait("media")
+}
+
 func TestReject(t *testing.T) {
 	t.Parallel()
 	a, b := start(t), start(t)
@@ -532,7 +571,7 @@ func TestBadCommands(t *testing.T) {
 		{"ticket please", "ticket", `takes no "please"`},
 		{"words", "words", "no call"},
 		{"nat please", "nat", `takes no "please"`},
-		{"transfer " + b.id, "transfer", "not there yet"},
+		{"transfer " + b.id, "transfer", "no call"},
 		{"dance", "dance", "unknown command"},
 		{"quit now", "quit", "takes no"},
 		{long, "", "longer than"},
