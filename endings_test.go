@@ -165,7 +165,7 @@ func TestEndings(t *testing.T) {
 		{"the callee shuts down in mid-call", func(e *endBed) { e.talk(); e.b.Shutdown(e.t.Context()) },
 			[]string{"ended hangup talk"}, []string{"ended hangup talk"}, 2 * rtt},
 		{"the callee's computer loses power in mid-call", func(e *endBed) { e.talk(); e.bConn.Close() },
-			[]string{"ended failed talk"}, []string{"ended failed talk"}, 32 * time.Second},
+			[]string{"ended failed talk"}, []string{"ended failed talk"}, 92 * time.Second},
 	}
 	simTest(t, func(t *testing.T, s *sim) {
 		e := newEndBed(s)
