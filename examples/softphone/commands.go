@@ -36,6 +36,8 @@ func help() []string {
 		"add TICKET NAME  put somebody into your contacts, by ticket or ID",
 		"contacts         list them; verify, block, unblock, remove WHOM change one",
 		"msg WHOM TEXT    write to somebody, online or not; read MESSAGE tells that you have read it, and all before it",
+		"devices          list your phones; link TICKET NAME makes this one another phone of whoever the ticket is of,",
+		"                 confirm DIGITS on the first one says yes to it, refuse DIGITS no; revoke DEVICE ends a lost one",
 		"history          what happened last",
 		"send WHOM PATH   offer a file; accept, decline, pause, continue, cancel TRANSFER",
 		"nat              what NAT is around you, as far as the neighbours can tell",
@@ -45,7 +47,7 @@ func help() []string {
 }
 
 // laterCommands are those of capabilities that are not there yet.
-const laterCommands = " devices link revoke group "
+const laterCommands = " group "
 
 // command obeys one line, or says why not.
 func (p *phone) command(ctx context.Context, c typed) {
@@ -80,7 +82,17 @@ func (p *phone) obey(ctx context.Context, verb, arg string, at time.Time) error 
 		}
 	}
 	switch verb {
-	case "ticket", "qr", "contacts", "history", "nat", "status", "peers", "help", "quit":
+	case "link":
+		return p.link(ctx, arg)
+	case "confirm":
+		return p.confirm(arg)
+	case "refuse":
+		return p.refuse(arg)
+	case "revoke":
+		return p.revoke(arg)
+	}
+	switch verb {
+	case "ticket", "qr", "contacts", "devices", "history", "nat", "status", "peers", "help", "quit":
 		if arg != "" {
 			return fmt.Errorf("takes no %q", clip(arg, 40))
 		}
@@ -96,6 +108,8 @@ func (p *phone) obey(ctx context.Context, verb, arg string, at time.Time) error 
 		return p.mark(verb, arg)
 	case "contacts":
 		p.contacts()
+	case "devices":
+		return p.devices()
 	case "history":
 		return p.history(ctx)
 	case "send":

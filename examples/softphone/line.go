@@ -142,6 +142,8 @@ func (p *phone) handle(ctx context.Context, e p2pos.Event) {
 		p.fileChanged(e)
 	case p2pos.ContactChanged:
 		p.emit(contactEvent{entryOf(e.Contact), e.Removed})
+	case p2pos.DeviceAsks, p2pos.DeviceAskEnded, p2pos.DevicesChanged:
+		p.deviceNews(e)
 	case p2pos.CallSearch:
 		l := p.line(func(l *line) bool { return l.call == nil && l.Peer == e.Peer.String() })
 		if l != nil {

@@ -94,14 +94,23 @@ func serve(o options, start time.Time, stdin io.Reader, stdout, stderr io.Writer
 	if err != nil {
 		return err
 	}
-	p := &phone{
-		opt: o, node: node, out: newPrinter(stdout, o.json, start), mic: mic,
-		shelf:   shelf{file: o.record, sides: []p2pos.Side{p2pos.Theirs}},
-		results: make(chan func()),
+	all, end := context.WithCancel(context.Background())
+	defer end()
+	commands, out := make(chan typed), newPrinter(stdout, o.json, start)
+	go read(all, stdin, commands) // not waited for: stdin may never end
+	for again := true; again && err == nil; {
+		p := &phone{
+			opt: o, node: node, out: out, mic: mic,
+			shelf:   shelf{file: o.record, sides: []p2pos.Side{p2pos.Theirs}},
+			results: make(chan func()),
+		}
+		ctx, cancel := context.WithCancel(all)
+		err = p.loop(ctx, cancel, commands, signals)
+		if again = p.again && err == nil; again {
+			node, err = p2pos.New(c)
+		}
 	}
-	ctx, cancel := context.WithCancel(context.Background())
-	err = p.loop(ctx, cancel, stdin, signals)
-	if e := p.out.close(lastWords); err == nil {
+	if e := out.close(lastWords); err == nil {
 		err = e
 	}
 	return err

@@ -39,6 +39,10 @@ type phone struct {
 	fileTicker *time.Ticker // runs while a file moves
 	files      <-chan time.Time
 
+	asks    []p2pos.DeviceAsks // phones that ask to be this person's; three at most
+	linking bool               // this one asks somebody
+	again   bool               // it is another person's device now: start anew
+
 	results chan func() // unbuffered: who hands one over knows that it will run
 	wg      sync.WaitGroup
 }
@@ -52,10 +56,10 @@ type typed struct {
 
 // loop runs the phone until it is to quit, and closes the node. cancel ends
 // ctx, which all goroutines of the phone live by.
-func (p *phone) loop(ctx context.Context, cancel context.CancelFunc, stdin io.Reader, signals <-chan os.Signal) error {
+func (p *phone) loop(ctx context.Context, cancel context.CancelFunc, commands <-chan typed, signals <-chan os.Signal) error {
 	defer p.wg.Wait()
 	defer cancel()
-	commands, events, incoming := make(chan typed), make(chan p2pos.Event), make(chan *p2pos.Call)
+	events, incoming := make(chan p2pos.Event), make(chan *p2pos.Call)
 	forward(ctx, &p.wg, p.node.Events(ctx), events)
 	forward(ctx, &p.wg, p.node.Incoming(ctx), incoming)
 
@@ -68,7 +72,6 @@ func (p *phone) loop(ctx context.Context, cancel context.CancelFunc, stdin io.Re
 	p.join(ctx)
 	p.keyTimer = time.NewTimer(keyQuiet)
 	defer p.keyTimer.Stop()
-	go read(ctx, stdin, commands) // not waited for: stdin may never end
 
 	for !p.quit && p.err == nil {
 		select {
