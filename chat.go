@@ -11,6 +11,7 @@ import (
 
 	"github.com/p2pos/p2pos/identity"
 	"github.com/p2pos/p2pos/overlay"
+	"github.com/p2pos/p2pos/session"
 	"github.com/p2pos/p2pos/session/chat"
 )
 
@@ -140,6 +141,21 @@ func (n *Node) chatError(err error) error {
 	return fmt.Errorf("p2pos: %w", err)
 }
 
+// leaveWord has a callee of whom no device could be reached learn of the call when
+// one can: it goes the way of texts.
+func (n *Node) leaveWord(c *Call) {
+	_, reason, _ := c.End()
+	t, known := n.knownTarget(c.Peer())
+	if c.Incoming() || !known || t.Secret == (identity.Secret{}) || reason != session.Offline.String() && reason != session.NotFound.String() {
+		return
+	}
+	n.wg.Go(func() { // the courier may wait for the pump, so the pump does not wait for it
+		if err := n.hub.Called(n.ctx, t); err != nil && n.ctx.Err() == nil {
+			n.log.Info("missed call not told", "peer", t.ID, "err", err)
+		}
+	})
+}
+
 // rememberNew keeps how somebody can be found of whom nothing was known.
 func (n *Node) rememberNew(t overlay.Target) {
 	if _, ok := n.knownTarget(t.ID); !ok {
@@ -165,6 +181,10 @@ func (n *Node) chatNews(e chat.Event) {
 		n.tell(MessageDelivered{e.ID.String(), e.Peer})
 	case chat.Read:
 		n.tell(MessageRead{e.ID.String(), e.Peer})
+	case chat.Called:
+		if !e.Ours {
+			n.tell(CallMissed{Peer: e.Peer, Name: e.Name, When: e.At})
+		}
 	case chat.Met:
 		n.remember(overlay.Target{ID: e.Peer, Secret: e.Secret}) // so that it can be answered by ID
 	}

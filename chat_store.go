@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/p2pos/p2pos/internal/store"
+	"github.com/p2pos/p2pos/session"
 	"github.com/p2pos/p2pos/session/chat"
 )
 
@@ -76,6 +77,15 @@ func (s *chatStore) write(tx *store.Tx, e chat.Event) error {
 			return err
 		}
 		return tx.Map(store.Chat).Put(historyName(e.ID[:]), binary.BigEndian.AppendUint64(nil, number))
+	case chat.Called:
+		if e.Ours {
+			return nil // the device that called has it
+		}
+		_, err := putRecord(tx, Record{
+			When: e.At, Peer: e.Peer, Name: e.Name, Incoming: true,
+			Call: &CallRecord{Stage: session.Ring.String(), Reason: session.Offline.String(), Missed: true},
+		})
+		return err
 	case chat.Delivered:
 		return s.change(tx, e.ID, func(m *MessageRecord) { m.Delivered = now })
 	case chat.Read:

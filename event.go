@@ -105,7 +105,8 @@ type CallQuality struct {
 // CallEnded says that a call is over; Call.Err has the reason.
 type CallEnded struct{ Call *Call }
 
-// CallMissed says that somebody called in vain.
+// CallMissed says that somebody called in vain: it rang here, the line was busy, or
+// no device of this person was online, which the caller's has told since.
 type CallMissed struct {
 	Peer identity.ID
 	Name string // as the caller gave it

@@ -472,6 +472,7 @@ func (n *Node) pump() {
 			n.mu.Unlock()
 			n.recordCall(c)
 			n.tell(CallEnded{c})
+			n.leaveWord(c)
 			if c.missed() {
 				missed = c // CallMissed follows
 			}

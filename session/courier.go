@@ -364,6 +364,17 @@ func (h *Hub) SendText(ctx context.Context, t overlay.Target, text string) (id c
 	return id, at, err
 }
 
+// Called has a person told that a call has reached nobody. Errors: those of
+// chat.Machine.Called, ctx's, net.ErrClosed.
+func (h *Hub) Called(ctx context.Context, t overlay.Target) error {
+	return h.command(ctx, func(now time.Time, m *chat.Machine) error {
+		if err := m.Know(now, t.ID, t.Secret); err != nil {
+			return err
+		}
+		return m.Called(now, t.ID)
+	})
+}
+
 // MarkRead says that a text was read, and all before it. Errors:
 // chat.ErrNoMessage, chat.ErrStore, ctx's, net.ErrClosed.
 func (h *Hub) MarkRead(ctx context.Context, id chat.ID) error {

@@ -65,6 +65,29 @@ func (m *Machine) Send(now time.Time, to identity.ID, text string) (id ID, err e
 	return id, err
 }
 
+// Called says that a call to a person has reached nobody. It is told to them as
+// texts are, without a receipt; not more than once a minute, so that a program
+// that calls all night says little. Errors: ErrUnknown, ErrWaiting, ErrStore.
+func (m *Machine) Called(now time.Time, to identity.ID) error {
+	return m.input(now, func() error {
+		p := m.person(to)
+		switch {
+		case p == nil || to == m.party.Identity:
+			return ErrUnknown
+		case p.waiting >= MaxWaiting:
+			return fmt.Errorf("%w: %d", ErrWaiting, p.waiting)
+		case p.secret == (identity.Secret{}) && len(p.devices) == 0:
+			return ErrUnknown
+		}
+		if e := m.tx.entry(to, p.mine); e != nil && m.mine(e) && e.kind == kindCall && now.Sub(timeOf(e.at)).Abs() < callEvery {
+			return nil
+		}
+		m.say(now, p, kindCall, nil)
+		p.waiting++
+		return nil
+	})
+}
+
 // say adds an own entry to a conversation.
 func (m *Machine) say(now time.Time, p *person, k kind, body []byte) *entry {
 	e := &entry{id: NewID(), at: max(now.UnixMilli(), 0), kind: k, body: body, by: m.me()}
@@ -108,7 +131,7 @@ func (m *Machine) prune(p *person) {
 		}
 		if e := m.tx.entry(p.id, p.first); e != nil {
 			m.tx.remove(idName(e.id))
-			if m.mine(e) && e.kind == kindText && !e.delivered && p.waiting > 0 {
+			if m.mine(e) && e.matters() && !e.delivered && p.waiting > 0 {
 				p.waiting--
 			}
 		}

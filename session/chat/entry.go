@@ -47,6 +47,7 @@ type kind uint8
 const (
 	kindText kind = 1
 	kindRead kind = 2 // body: IDs of texts that were read
+	kindCall kind = 3 // a call that reached nobody, at the entry's time; no body
 )
 
 // author names the device that made an entry: one of ours, or one of the
@@ -168,6 +169,8 @@ func parseEntry(b []byte) (e *entry, conversation identity.ID, err error) {
 		return nil, conversation, fmt.Errorf("%w: text", ErrMessage)
 	case e.kind == kindRead && (len(e.body) == 0 || len(e.body)%16 != 0 || len(e.body) > 16*maxReads):
 		return nil, conversation, fmt.Errorf("%w: read", ErrMessage)
+	case e.kind == kindCall && len(e.body) != 0:
+		return nil, conversation, fmt.Errorf("%w: call", ErrMessage)
 	case e.at < 0 || e.at > maxAt:
 		return nil, conversation, fmt.Errorf("%w: time", ErrMessage)
 	}
@@ -176,6 +179,10 @@ func parseEntry(b []byte) (e *entry, conversation identity.ID, err error) {
 	e.flags &= flagFirst
 	return e, conversation, nil
 }
+
+// matters reports whether an entry waits for the other person until it is
+// delivered: what was read is told when there is more to say.
+func (e *entry) matters() bool { return e.kind == kindText || e.kind == kindCall }
 
 // maxAt is the year 10889, far inside time.Time and JSON's numbers.
 const maxAt = 1 << 48

@@ -52,6 +52,16 @@ type Stored struct {
 	Peer identity.ID
 }
 
+// Called says that a call of Peer's, or with Ours of another own device's to
+// Peer, has reached nobody.
+type Called struct {
+	Peer     identity.ID
+	Name     string // as Peer gives it; may be empty
+	Ours     bool
+	At       time.Time // by the caller's clock, never later than Received
+	Received time.Time
+}
+
 // Met says what a person tells about itself: a name, shown and never trusted,
 // and a reach secret with which it can be found.
 type Met struct {
@@ -65,6 +75,7 @@ func (Delivered) event() {}
 func (Read) event()      {}
 func (Seen) event()      {}
 func (Stored) event()    {}
+func (Called) event()    {}
 func (Met) event()       {}
 
 // Output is what a Machine wants done: one of the types below.

@@ -33,6 +33,9 @@ const (
 	// maxLinks are known at a time: one for each person's device that is online.
 	maxLinks = 1024
 
+	// callEvery is the time between two entries of calls that reached nobody.
+	callEvery = time.Minute
+
 	// window entries are under way to a device without an acknowledgement.
 	window = 64
 	// maxItems bounds the items of a message in bytes: three link frames, or a

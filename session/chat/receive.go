@@ -333,6 +333,13 @@ func (m *Machine) show(now time.Time, p *person, e *entry, n uint64, gap bool) {
 			ID: e.id, Peer: p.id, Ours: e.by.ours, Text: string(e.body),
 			Sent: timeOf(e.at), Received: timeOf(max(now.UnixMilli(), 0)), Gap: gap,
 		})
+	case kindCall:
+		got := timeOf(max(now.UnixMilli(), 0))
+		at := timeOf(e.at)
+		if at.After(got) {
+			at = got // a clock that is fast
+		}
+		m.emit(Called{Peer: p.id, Name: p.name, Ours: e.by.ours, At: at, Received: got})
 	case kindRead:
 		for _, id := range reads(e) {
 			m.wasRead(p, e.by.ours, id)
@@ -367,7 +374,7 @@ func (m *Machine) wasRead(p *person, byUs bool, id ID) {
 
 // arrived notes that an own text is with the other person.
 func (m *Machine) arrived(p *person, e *entry, n uint64) {
-	if e.delivered || e.kind != kindText || !e.by.ours {
+	if e.delivered || !e.matters() || !e.by.ours {
 		return
 	}
 	e.delivered = true
@@ -376,7 +383,9 @@ func (m *Machine) arrived(p *person, e *entry, n uint64) {
 		p.waiting--
 		p.touch()
 	}
-	m.emit(Delivered{e.id, p.id})
+	if e.kind == kindText {
+		m.emit(Delivered{e.id, p.id})
+	}
 }
 
 // release shows what has waited too long for something before it.
