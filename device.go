@@ -158,7 +158,9 @@ func (n *Node) keepDevices() {
 	for round := 0; ; {
 		select {
 		case <-n.kins.changed:
-			n.saveDevices()
+			if err := n.saveDevices(); err != nil && n.ctx.Err() == nil {
+				n.log.Warn("devices not saved", "err", err)
+			}
 			n.publishDevice()
 		case <-look.C:
 			wait := firstLook

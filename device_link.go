@@ -166,7 +166,7 @@ func (n *Node) become(j session.KinJoined) error {
 	db := store.New(store.Options{Dir: n.dir, Key: j.Device.Derive(storeLabel), Size: n.cfg.StoreSize, Logger: n.log})
 	defer db.Close()
 	st := session.KinState{List: j.Granted.List, Revoked: j.Granted.Revoked}
-	if err := writeDevices(db, nil, deviceState(st, identity.Certificate{}, nil)); err != nil {
+	if err := writeDevices(db, nil, deviceState(st, identity.Certificate{}, nil, nil)); err != nil {
 		n.log.Warn("device list not saved", "err", err) // a holder has it
 	}
 	return nil

@@ -3,7 +3,10 @@
 package p2pos
 
 import (
+	"encoding/binary"
 	"errors"
+	"maps"
+	"sync"
 	"time"
 
 	"github.com/p2pos/p2pos/identity"
@@ -20,20 +23,25 @@ import (
 //	"certificate"     this device's newest, when it is newer than the key store's
 //	"grant" kind(1) secret(16)    grants of this device
 //	"theirs" ID(32)   devices that others have revoked, n × id(16)
+//	"once" secret(16)   a one-use ticket: expires(8, Unix seconds) || who uses it(32, zeros = nobody yet)
 const (
 	keyList    = "list"
 	keyRevoked = "revoked"
 	keyCert    = "certificate"
 	keyGrant   = "grant"
 	keyTheirs  = "theirs"
+	keyOnce    = "once"
 )
 
 // kins is the node's part in the person's devices beside the hub.
 type kins struct {
 	changed chan struct{} // capacity 1: something is to be kept
 	news    chan session.KinEvent
-	theirs  []session.Revoked // read at the start
-	saved   map[string]string // as last written; owned by keepDevices after the start
+	theirs  []session.Revoked // read at the start, as is once
+	once    []session.Once
+
+	mu    sync.Mutex        // held while it is written
+	saved map[string]string // as last written
 }
 
 func newKins() *kins {
@@ -108,6 +116,14 @@ func loadDevices(db *store.Store, dev *identity.Device, now time.Time) (st sessi
 				r.Devices = append(r.Devices, d)
 			}
 			k.theirs = append(k.theirs, r)
+		case len(name) == len(keyOnce)+16 && name[:len(keyOnce)] == keyOnce:
+			o := session.Once{Secret: identity.Secret([]byte(name[len(keyOnce):]))}
+			c := wire.NewReader(b)
+			o.Expires = time.Unix(int64(c.U64()), 0)
+			c.Fixed(o.By[:])
+			if err = c.Done(); err == nil && now.Before(o.Expires) && len(k.once) < session.MaxOnce {
+				k.once = append(k.once, o)
+			}
 		}
 		note(err)
 	}
@@ -118,7 +134,7 @@ func loadDevices(db *store.Store, dev *identity.Device, now time.Time) (st sessi
 }
 
 // deviceState puts what is known into the database's form.
-func deviceState(st session.KinState, cert identity.Certificate, theirs []session.Revoked) map[string]string {
+func deviceState(st session.KinState, cert identity.Certificate, theirs []session.Revoked, once []session.Once) map[string]string {
 	m := map[string]string{}
 	put := func(name string, b []byte) {
 		if len(b) > 0 {
@@ -137,6 +153,9 @@ func deviceState(st session.KinState, cert identity.Certificate, theirs []sessio
 			b = append(b, d[:]...)
 		}
 		put(keyTheirs+string(r.ID[:]), b)
+	}
+	for _, o := range once {
+		put(keyOnce+string(o.Secret[:]), append(binary.BigEndian.AppendUint64(nil, uint64(o.Expires.Unix())), o.By[:]...))
 	}
 	return m
 }
@@ -164,41 +183,43 @@ func writeDevices(db *store.Store, from, to map[string]string) error {
 }
 
 // saveDevices writes what has changed. Without a list there is nothing that a
-// restart could not do without.
-func (n *Node) saveDevices() {
+// restart could not do without, but for one-use tickets.
+func (n *Node) saveDevices() error {
+	n.kins.mu.Lock()
+	defer n.kins.mu.Unlock()
 	var st session.KinState
-	if n.hub.Kin(n.ctx, func(_ time.Time, k *session.Kin) { st = k.State() }) != nil {
-		return
+	if err := n.hub.Kin(n.ctx, func(_ time.Time, k *session.Kin) { st = k.State() }); err != nil {
+		return err
 	}
 	theirs, err := n.hub.Revoked(n.ctx)
 	if err != nil {
-		return
+		return err
+	}
+	once, err := n.hub.Onces(n.ctx)
+	if err != nil {
+		return err
 	}
 	var cert identity.Certificate
 	if c := n.dev.Certificate(); st.List.Raw() != nil && !n.dev.Holder() {
 		cert = c
 	}
-	next := deviceState(st, cert, theirs)
-	same := len(next) == len(n.kins.saved)
-	for name, v := range next {
-		same = same && n.kins.saved[name] == v
-	}
-	if same || n.replaced.Load() {
-		return
+	next := deviceState(st, cert, theirs, once)
+	if maps.Equal(next, n.kins.saved) || n.replaced.Load() {
+		return nil
 	}
 	if err := writeDevices(n.db, n.kins.saved, next); err != nil {
-		n.log.Warn("devices not saved", "err", err)
-		return
+		return err
 	}
 	n.kins.saved = next
+	return nil
 }
 
 // publishing says what the overlay publishes of this device.
-func (n *Node) publishing(k *session.Kin) overlay.Publishing {
+func (n *Node) publishing(k *session.Kin, once []session.Once) overlay.Publishing {
 	if k.Revoked() {
 		return overlay.Publishing{Slot: k.Slot()}
 	}
-	return overlay.Publishing{
+	p := overlay.Publishing{
 		Slot: k.Slot(),
 		Reach: []overlay.Reach{{
 			Secret:  n.dev.Reach(),
@@ -207,11 +228,18 @@ func (n *Node) publishing(k *session.Kin) overlay.Publishing {
 		}},
 		Revoked: k.Revocations(),
 	}
+	if n.dev.Holder() {
+		for _, o := range once {
+			p.Reach = append(p.Reach, overlay.Reach{Secret: o.Secret})
+		}
+	}
+	return p
 }
 
 func (n *Node) publishDevice() {
 	var p overlay.Publishing
-	if n.hub.Kin(n.ctx, func(_ time.Time, k *session.Kin) { p = n.publishing(k) }) != nil {
+	once, err := n.hub.Onces(n.ctx)
+	if err != nil || n.hub.Kin(n.ctx, func(_ time.Time, k *session.Kin) { p = n.publishing(k, once) }) != nil {
 		return
 	}
 	if err := n.ov.Publish(n.ctx, p); err != nil && n.ctx.Err() == nil {

@@ -264,7 +264,9 @@ func TestDeviceRevoked(t *testing.T) {
 			t.Errorf("the stranger knows %+v, %v", list, err)
 		}
 		// It calls in vain, and its word is kept over a restart.
-		stranger.saveDevices()
+		if err := stranger.saveDevices(); err != nil {
+			t.Fatal(err)
+		}
 		dir := stranger.dir
 		stranger.Close()
 		h := s.public("stranger again")
@@ -371,7 +373,9 @@ func TestDeviceKeepsOldIdentity(t *testing.T) {
 		}
 		<-codes
 		fresh.saveNow(t.Context())
-		fresh.saveDevices()
+		if err := fresh.saveDevices(); err != nil {
+			t.Fatal(err)
+		}
 		fresh.Close()
 		for _, name := range []string{"identity.key.1", "store.db.old1"} {
 			if _, err := os.Stat(filepath.Join(cfg.Dir, name)); err != nil {

@@ -180,7 +180,8 @@ func newNode(cfg Config, conns []net.PacketConn, open opener) (*Node, error) {
 		n.log.Warn("devices", "err", err)
 	}
 	hc.Kin, hc.Revoked = session.NewKin(time.Now(), dev, devices), n.kins.theirs
-	publish := n.publishing(hc.Kin)
+	hc.Once = n.kins.once
+	publish := n.publishing(hc.Kin, hc.Once)
 	hc.Chat = &chatStore{db: n.db}
 	hc.Near = func(id identity.ID) bool { _, ok := n.book.Get(id); return ok }
 	hc.Target = n.knownTarget
@@ -256,30 +257,6 @@ func (n *Node) NodeID() identity.NodeID { return n.ov.Node() }
 // the zero NAT before the first verdict, some seconds after Join.
 func (n *Node) NAT() NAT {
 	return natOf(n.ov.NAT())
-}
-
-// Ticket returns a text that lets its holder find and ring this node for the
-// given time, at most about a hundred years. It names where the node is now,
-// and some neighbours that can introduce it; it works as long as one of these
-// still holds. It does no I/O on the network. Errors: a time that is not
-// positive, net.ErrClosed.
-func (n *Node) Ticket(valid time.Duration) (string, error) {
-	if valid <= 0 {
-		return "", fmt.Errorf("p2pos: a ticket that is valid for %v", valid)
-	}
-	own, introducers, err := n.ov.Addresses(n.ctx, identity.MaxTicketIntroducers)
-	if err != nil {
-		return "", n.closing(err)
-	}
-	t := identity.Ticket{
-		ID: n.dev.ID(), Reach: n.dev.Reach(), Network: n.cfg.Network.Tag(),
-		Expires: time.Now().Add(valid), Addrs: own, Introducers: introducers,
-	}
-	text, err := t.Fit().Text()
-	if err != nil {
-		return "", fmt.Errorf("p2pos: %w", err)
-	}
-	return text, nil
 }
 
 func (n *Node) closing(err error) error {
@@ -404,7 +381,7 @@ func (n *Node) pump() {
 			n.kinEvent(e.Event)
 		case session.DeviceUp, session.DeviceDown:
 			n.events.publish(DevicesChanged{})
-		case session.RevokedNews:
+		case session.RevokedNews, session.OnceUsed:
 			n.kins.wake()
 		case session.RosterFound:
 			n.rosterChanged(e.Roster)

@@ -36,6 +36,8 @@ type Config struct {
 	// Kin holds what is known of the person's other devices; nil = nothing. The
 	// hub owns it from Start on.
 	Kin *Kin
+	// Once are the one-use tickets' reach secrets.
+	Once []Once
 	// Revoked are devices of others that don't count any more.
 	Revoked []Revoked
 	// Blocked tells whether somebody is shut out: what comes from there is
@@ -63,6 +65,7 @@ type Hub struct {
 	m         *Machine // owned by loop, as is everything up to events
 	kin       *Kin
 	revoked   revocations
+	onces     onces
 	rng       *mrand.Rand
 	peers     map[identity.NodeID]*remote
 	calls     map[CallID]*Call
@@ -98,6 +101,7 @@ func NewHub(cfg Config) *Hub {
 		places:    make(map[identity.ID][]place),
 		events:    make(chan HubEvent, eventRoom),
 		revoked:   newRevocations(cfg.Revoked),
+		onces:     onces{list: slices.Clone(cfg.Once)},
 	}
 	if h.log == nil {
 		h.log = slog.New(slog.DiscardHandler)

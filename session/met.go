@@ -49,7 +49,7 @@ func (h *Hub) rung(now time.Time, p *overlay.Peer, body []byte) {
 		h.badMsgs.Add(1)
 		h.log.Debug("ring dropped", "node", p.Node(), "err", err)
 	}
-	cert, invite, err := OpenRing(now, h.cfg.Self, h.secrets(), p.Node(), h.ov.Node(), body)
+	cert, secret, invite, err := OpenRing(now, h.cfg.Self, h.secrets(now), p.Node(), h.ov.Node(), body)
 	if err != nil {
 		drop(err)
 		return
@@ -62,22 +62,21 @@ func (h *Hub) rung(now time.Time, p *overlay.Peer, body []byte) {
 		drop(errRevoked)
 		return
 	}
+	ok, once := h.admitted(secret, cert.Identity)
+	if !ok {
+		drop(errOnce)
+		return
+	}
 	r, err := h.met(now, p, cert)
 	if err != nil {
 		drop(err)
 		return
 	}
-	if h.cfg.Allow != nil {
-		h.screen(now, r.peer, invite)
-		return
-	}
-	if err := h.m.Receive(now, r.peer, invite); err != nil {
+	r.came(once)
+	if err := h.invited(now, r, invite); err != nil {
 		drop(err)
 	}
 }
-
-// secrets returns those that this device answers to.
-func (h *Hub) secrets() []identity.Secret { return []identity.Secret{h.cfg.Self.Reach()} }
 
 // met notes whose device runs on a node, as a signed message or record says.
 func (h *Hub) met(now time.Time, p *overlay.Peer, cert identity.Certificate) (*remote, error) {

@@ -26,6 +26,8 @@ type remote struct {
 	until   time.Time    // one that was met is held until then without a call
 	session *Session     // nil = none stands
 	heard   map[*overlay.Link]bool
+	guest   bool // came by a one-use ticket alone; seen: came at all
+	seen    bool
 	secret  identity.Secret // under which our INVITEs go to a node that was met; zero = proved on a link
 	once    *seal           // for the next INVITE, in place of secret
 }
@@ -82,11 +84,11 @@ func (h *Hub) receive(now time.Time, e overlay.Message) {
 		h.deviceMessage(now, r, e.Body)
 		return
 	}
-	if h.cfg.Allow != nil && IsInvite(e.Body) {
-		h.screen(now, r.peer, e.Body)
-		return
+	take := h.m.Receive
+	if IsInvite(e.Body) {
+		take = func(now time.Time, _ Peer, body []byte) error { return h.invited(now, r, body) }
 	}
-	if err := h.m.Receive(now, r.peer, e.Body); err != nil {
+	if err := take(now, r.peer, e.Body); err != nil {
 		h.badMsgs.Add(1)
 		h.log.Debug("session message dropped", "peer", r.peer.Identity, "err", err)
 	}
@@ -109,7 +111,7 @@ func (h *Hub) proof(now time.Time, r *remote, l *overlay.Link, body []byte) {
 		// It may be a question that crossed ours.
 	}
 	self := h.cfg.Self
-	cert, secret, err := OpenProof(now, body, h.binding(l, r.ov), Asker, self.ID(), []identity.Secret{self.Reach()})
+	cert, secret, err := OpenProof(now, body, h.binding(l, r.ov), Asker, self.ID(), h.secrets(now))
 	if err != nil {
 		h.badMsgs.Add(1)
 		h.log.Debug("proof refused", "node", r.ov.Node(), "err", err)
@@ -135,12 +137,26 @@ func (h *Hub) proof(now time.Time, r *remote, l *overlay.Link, body []byte) {
 		l.Send(Refusal())
 		return
 	}
+	ok, once := h.admitted(secret, cert.Identity)
+	if !ok {
+		h.badMsgs.Add(1)
+		h.log.Info("a one-use ticket was shown by somebody else", "peer", cert.Identity)
+		l.Send(Refusal())
+		return
+	}
 	if err := l.Send(NewProof(now, self, h.binding(l, r.ov), Answerer, self.ID(), secret)); err != nil {
 		h.log.Debug("proof not answered", "node", r.ov.Node(), "err", err)
 		return
 	}
 	h.know(r, cert)
+	r.came(once)
 	h.linked(now, r)
+}
+
+// came notes whether somebody came by a one-use ticket, or ever by another way.
+func (r *remote) came(once bool) {
+	r.guest = once && (r.guest || !r.seen)
+	r.seen = true
 }
 
 // settle ends our own asking, well or not.

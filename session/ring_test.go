@@ -29,7 +29,7 @@ func TestRing(t *testing.T) {
 	if len(b) > maxRing || len(b) > 3000 {
 		t.Errorf("ring of %d bytes", len(b))
 	}
-	cert, got, err := OpenRing(start, ben, secrets, caller, callee, b)
+	cert, _, got, err := OpenRing(start, ben, secrets, caller, callee, b)
 	if err != nil || string(got) != string(invite) {
 		t.Fatalf("opened to %d bytes, %v", len(got), err)
 	}
@@ -57,7 +57,7 @@ func TestRing(t *testing.T) {
 		{"long", append(b, make([]byte, maxRing)...), start, caller, callee, secrets, ErrMessage},
 		{"something else inside", noInvite, start, caller, callee, secrets, ErrMessage},
 	} {
-		if _, _, err := OpenRing(c.now, ben, c.secrets, c.caller, c.callee, c.b); !errors.Is(err, c.want) {
+		if _, _, _, err := OpenRing(c.now, ben, c.secrets, c.caller, c.callee, c.b); !errors.Is(err, c.want) {
 			t.Errorf("%s: %v", c.rule, err)
 		}
 	}
@@ -72,7 +72,7 @@ func FuzzRing(f *testing.F) {
 		if sealed {
 			b = NewRing(start, ben.ID(), secret, caller, callee, b)
 		}
-		if _, msg, err := OpenRing(start, ben, []identity.Secret{secret}, caller, callee, b); err == nil && !IsInvite(msg) {
+		if _, _, msg, err := OpenRing(start, ben, []identity.Secret{secret}, caller, callee, b); err == nil && !IsInvite(msg) {
 			t.Error("opened to something else")
 		}
 	})

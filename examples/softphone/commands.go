@@ -21,7 +21,7 @@ const answerTime = time.Second
 // help lists what a phone can do today.
 func help() []string {
 	return []string{
-		"ticket, qr       print what others need to call you, as text or as a picture",
+		"ticket, qr       print what others need to call you, as text or as a picture; ticket once, for one call",
 		"call WHOM        call somebody: an ID, a ticket, or a contact's name",
 		"answer, reject   take or refuse a call that rings; another one is put on hold",
 		"hangup           end the call, or stop calling",
@@ -78,7 +78,7 @@ func (p *phone) obey(ctx context.Context, verb, arg string, at time.Time) error 
 		return p.readTexts(ctx, arg)
 	case "ticket":
 		if arg == "once" {
-			return errors.New("tickets for one use only are not there yet")
+			return p.ticket(p.node.TicketOnce)
 		}
 	}
 	switch verb {
@@ -99,7 +99,7 @@ func (p *phone) obey(ctx context.Context, verb, arg string, at time.Time) error 
 	}
 	switch verb {
 	case "ticket":
-		return p.ticket(ctx)
+		return p.ticket(p.node.Ticket)
 	case "qr":
 		return p.qr()
 	case "add":
@@ -145,10 +145,8 @@ func (p *phone) obey(ctx context.Context, verb, arg string, at time.Time) error 
 	return nil
 }
 
-func (p *phone) ticket(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, answerTime)
-	defer cancel()
-	text, err := p.node.Ticket(ticketLife)
+func (p *phone) ticket(make func(time.Duration) (string, error)) error {
+	text, err := make(ticketLife)
 	if err != nil {
 		return err
 	}
