@@ -150,6 +150,7 @@ func (c *Contacts) Remove(id identity.ID) error {
 	delete(c.all, id)
 	c.mu.Unlock()
 	c.n.forget(id)
+	c.n.forgetSight(id)
 	c.n.events.publish(ContactChanged{Contact: p.Contact, Removed: true})
 	return nil
 }
@@ -246,6 +247,9 @@ func (c *Contacts) edit(id identity.ID, create bool, change func(*contact) error
 	c.mu.Lock()
 	c.all[id] = &p
 	c.mu.Unlock()
+	if !there || p.reach != old.reach || p.Blocked != old.Blocked {
+		c.n.sight.hurry()
+	}
 	if !there || p.Contact != old.Contact {
 		c.n.events.publish(ContactChanged{Contact: p.Contact})
 	}

@@ -74,6 +74,7 @@ type Node struct {
 	tryErr   error         // of that round
 	closed   bool
 
+	sight    sight       // whether contacts are online
 	kins     *kins       // what is known of the person's devices, beside the hub
 	replaced atomic.Bool // the key store is another identity's now: nothing of this one's is written
 
@@ -132,6 +133,14 @@ func newNode(cfg Config, conns []net.PacketConn, open opener) (*Node, error) {
 		tried:    make(chan struct{}),
 		moved:    make(chan struct{}, 1),
 		tally:    newTally(), started: time.Now(),
+		db:      store.New(store.Options{Dir: dir, Key: dev.Derive(storeLabel), Size: cfg.StoreSize, Logger: cfg.Logger}),
+		handles: make(map[*session.Call]*Call),
+		known:   make(map[identity.ID]overlay.Target),
+		first:   make(chan struct{}),
+		tried:   make(chan struct{}),
+		moved:   make(chan struct{}, 1),
+		tally:   newTally(), started: time.Now(),
+		sight: newSight(),
 	}
 	if n.log == nil {
 		n.log = slog.New(slog.DiscardHandler)
@@ -229,6 +238,7 @@ func newNode(cfg Config, conns []net.PacketConn, open opener) (*Node, error) {
 	if !cfg.Admin.IsZero() {
 		n.wg.Go(n.keepSifting)
 	}
+	n.wg.Go(n.keepPresence)
 	if len(cfg.STUN) > 0 {
 		n.wg.Go(n.findServers)
 	}
@@ -381,6 +391,8 @@ func (n *Node) pump() {
 			n.kinEvent(e.Event)
 		case session.DeviceUp, session.DeviceDown:
 			n.events.publish(DevicesChanged{})
+		case session.PersonUp, session.PersonDown:
+			n.presenceNews(e)
 		case session.RevokedNews, session.OnceUsed:
 			n.kins.wake()
 		case session.RosterFound:

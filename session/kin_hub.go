@@ -23,6 +23,13 @@ type KinNews struct{ Event KinEvent }
 // (Hub.Revoked).
 type RevokedNews struct{ Revoked Revoked }
 
+// PersonUp and PersonDown say that a device of somebody else is proved on a link,
+// or that its link is gone.
+type (
+	PersonUp   struct{ Peer Peer }
+	PersonDown struct{ Peer Peer }
+)
+
 // DeviceUp and DeviceDown say that another device of this person is proved on a
 // link, or that its link is gone.
 type (
@@ -34,6 +41,8 @@ func (KinNews) hubEvent()     {}
 func (RevokedNews) hubEvent() {}
 func (DeviceUp) hubEvent()    {}
 func (DeviceDown) hubEvent()  {}
+func (PersonUp) hubEvent()    {}
+func (PersonDown) hubEvent()  {}
 
 // rules are the machines that the hub's loop runs.
 type rules struct {
@@ -121,17 +130,30 @@ func (h *Hub) linked(now time.Time, r *remote) {
 		h.kin.Meet(now, r.peer, r.cert)
 		return
 	}
+	if !r.shown {
+		r.shown = true
+		h.emit(PersonUp{r.peer})
+	}
 	if v := h.kin.Revocations(); v.Raw() != nil {
 		h.tell(r, appendDevice(kinRevoked, v.Raw()))
 	}
 }
 
 // unkin tells that a link with an own device is gone.
-func (h *Hub) unkin(p Peer) {
-	if p.Identity == h.cfg.Self.ID() {
-		h.emit(DeviceDown{p})
+func (h *Hub) unkin(r *remote) {
+	if r.peer.Identity == h.cfg.Self.ID() {
+		h.emit(DeviceDown{r.peer})
 	}
-	h.kin.Lost(p)
+	h.hide(r)
+	h.kin.Lost(r.peer)
+}
+
+// hide tells that somebody is not linked any more.
+func (h *Hub) hide(r *remote) {
+	if r.shown {
+		r.shown = false
+		h.emit(PersonDown{r.peer})
+	}
 }
 
 // tell sends what is for a link alone: nothing of it is for devices that were

@@ -129,6 +129,7 @@ func (h *Hub) busyWith(p *overlay.Peer) bool {
 func (h *Hub) unmeet(now time.Time, r *remote) {
 	delete(h.peers, r.ov.Node())
 	r.proved = false
+	h.hide(r)
 	h.m.Forget(now, r.peer)
 	r.release()
 	h.closeSession(r)

@@ -136,3 +136,28 @@ type errorEvent struct {
 
 func (errorEvent) name() string   { return "error" }
 func (e errorEvent) text() string { return fmt.Sprintf("%s: %s", e.Command, e.Message) }
+
+// presenceEvent says that a contact comes or goes.
+type presenceEvent struct {
+	Peer   string  `json:"peer"`
+	Name   string  `json:"name"`
+	Online bool    `json:"online"`
+	Seen   *string `json:"seen"` // null = not since the start
+}
+
+func presenceOf(e p2pos.Presence, name string) presenceEvent {
+	p := presenceEvent{Peer: e.Peer.String(), Name: name, Online: e.Online}
+	if !e.Seen.IsZero() {
+		seen := stamp(e.Seen)
+		p.Seen = &seen
+	}
+	return p
+}
+
+func (presenceEvent) name() string { return "presence" }
+func (e presenceEvent) text() string {
+	if e.Online {
+		return e.Name + " is online"
+	}
+	return e.Name + " is offline"
+}
