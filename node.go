@@ -133,13 +133,6 @@ func newNode(cfg Config, conns []net.PacketConn, open opener) (*Node, error) {
 		tried:    make(chan struct{}),
 		moved:    make(chan struct{}, 1),
 		tally:    newTally(), started: time.Now(),
-		db:      store.New(store.Options{Dir: dir, Key: dev.Derive(storeLabel), Size: cfg.StoreSize, Logger: cfg.Logger}),
-		handles: make(map[*session.Call]*Call),
-		known:   make(map[identity.ID]overlay.Target),
-		first:   make(chan struct{}),
-		tried:   make(chan struct{}),
-		moved:   make(chan struct{}, 1),
-		tally:   newTally(), started: time.Now(),
 		sight: newSight(),
 	}
 	if n.log == nil {
@@ -519,7 +512,8 @@ func (n *Node) linked(by int) {
 }
 
 // Shutdown hangs up every call so that the other sides hear it, leaves texts
-// that wait in the mailboxes of those they are for, and closes the node. ctx
+// that wait in the mailboxes of those they are for, tells the network that this
+// device is gone, and closes the node. ctx
 // bounds the politeness, not the closing.
 func (n *Node) Shutdown(ctx context.Context) error {
 	n.mu.Lock()
@@ -535,7 +529,7 @@ func (n *Node) Shutdown(ctx context.Context) error {
 	if err := n.hub.Flush(ctx); err != nil {
 		n.log.Debug("texts wait here", "err", err) // until the next start
 	}
-	if len(calls) > 0 {
+	if n.ov.Linked() && n.ov.Withdraw(ctx) == nil || len(calls) > 0 {
 		n.ov.Flush(ctx)
 	}
 	return n.Close()

@@ -28,6 +28,7 @@ type recording struct {
 	told      time.Time // when the store heard of our neighbours last
 	located   time.Time // when our location was looked at last
 	place     place
+	left      bool // withdrawn, for good
 }
 
 // sent says whose a routed message is.
@@ -117,6 +118,19 @@ func (o *Overlay) Publish(ctx context.Context, p Publishing) (err error) {
 	return err
 }
 
+// Withdraw says in this device's reach records that it is gone, before it closes,
+// so that nobody looks and dials in vain. It returns when that is handed to the
+// neighbours' links; Flush waits until it has left. Errors: ctx's, net.ErrClosed.
+func (o *Overlay) Withdraw(ctx context.Context) error {
+	return o.loop.Do(ctx, func(now time.Time) {
+		if r := &o.core.records; r.publisher != nil {
+			r.left = true
+			r.publisher.Withdraw(now)
+			r.publisher.Advance(now)
+		}
+	})
+}
+
 func (c *core) publish(now time.Time, p Publishing) error {
 	r := &c.records
 	if r.publisher == nil {
@@ -170,7 +184,7 @@ func (c *core) recordsDeadline() (d time.Time) {
 // publishPlace tells the publisher where this node is, when what it told before
 // won't do.
 func (c *core) publishPlace(now time.Time) {
-	if c.records.publisher == nil || c.linked() == 0 {
+	if c.records.publisher == nil || c.records.left || c.linked() == 0 {
 		return
 	}
 	at := identity.Location{Node: c.o.public, Class: uint8(classOf(c.obs.class.Behaviour(), c.open()))}

@@ -13,7 +13,7 @@ func TestDevices(t *testing.T) {
 	a, b := start(t, "-name", "Ann"), start(t)
 	for command, what := range map[string]string{
 		"link":           "whose?",
-		"link " + a.id:   "ID",
+		"link " + a.id:   "ticket",
 		"confirm 123456": "no phone asks",
 		"refuse":         "no phone asks",
 		"revoke nothing": "which?",
