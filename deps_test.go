@@ -133,6 +133,7 @@ var purity = house.Purity{
 		"overlay/appoint.go":        "dials who keeps an appointment",
 		"overlay/connect.go":        "waits for a link, with a time limit",
 		"overlay/dial.go":           "dials and accepts in the background; links drain for a while",
+		"overlay/knock.go":          "works and waits for holders, with a time limit",
 		"overlay/lan/config.go":     "carries the logger; draws the instance's name",
 		"overlay/lan/interfaces.go": "asks the system for its interfaces",
 		"overlay/lan/service.go":    "goroutines, loop and clock; logs",

@@ -220,7 +220,8 @@ func (n *Node) publishing(k *session.Kin, once []session.Once) overlay.Publishin
 		return overlay.Publishing{Slot: k.Slot()}
 	}
 	p := overlay.Publishing{
-		Slot: k.Slot(),
+		Slot:  k.Slot(),
+		Inbox: n.cfg.Knocks && n.dev.Holder(),
 		Reach: []overlay.Reach{{
 			Secret:  n.dev.Reach(),
 			Grants:  k.Grants(identity.GrantReach, identity.Secret{}),

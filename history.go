@@ -20,8 +20,8 @@ import (
 	"github.com/p2pos/p2pos/session"
 )
 
-// Record is one entry of the history: exactly one of Call, Message and File is
-// not nil. In JSON, as Export writes it, times are RFC 3339 and IDs text.
+// Record is one entry of the history: exactly one of Call, Message, File and Knock
+// is not nil. In JSON, as Export writes it, times are RFC 3339 and IDs text.
 type Record struct {
 	Number   uint64      `json:"number"` // rises with each record of this node
 	When     time.Time   `json:"when"`   // when it began, by this node's clock
@@ -32,6 +32,7 @@ type Record struct {
 	Call    *CallRecord    `json:"call,omitempty"`
 	Message *MessageRecord `json:"message,omitempty"`
 	File    *FileRecord    `json:"file,omitempty"`
+	Knock   *KnockRecord   `json:"knock,omitempty"`
 }
 
 // CallRecord says how a call went. Stage and Reason are those of CallError.
@@ -50,6 +51,11 @@ type MessageRecord struct {
 	Sent      time.Time `json:"sent"` // by the sender's clock
 	Delivered time.Time `json:"delivered,omitzero"`
 	Read      time.Time `json:"read,omitzero"`
+}
+
+// KnockRecord is word that a stranger has left.
+type KnockRecord struct {
+	Text string `json:"text"`
 }
 
 // FileRecord is a transfer that has ended.

@@ -384,6 +384,8 @@ func (n *Node) pump() {
 			n.kinEvent(e.Event)
 		case session.DeviceUp, session.DeviceDown:
 			n.events.publish(DevicesChanged{})
+		case session.Knocked:
+			n.knocked(e)
 		case session.PersonUp, session.PersonDown:
 			n.presenceNews(e)
 		case session.RevokedNews, session.OnceUsed:

@@ -29,6 +29,9 @@ type recording struct {
 	located   time.Time // when our location was looked at last
 	place     place
 	left      bool // withdrawn, for good
+	rng       *mrand.Rand
+	inbox     *directory.Collector // nil = nobody may knock
+	inboxSlot uint8
 }
 
 // sent says whose a routed message is.
@@ -52,9 +55,10 @@ func (owner) Undelivered(time.Time, uint32) {}
 // lookup is one search for a person's devices.
 type lookup struct {
 	m       *directory.Lookup
-	found   chan Place            // nil when prekeys are looked for
-	prekeys chan identity.Prekeys // else nil
-	verdict Verdict               // written before they are closed
+	found   chan Place // one of the three is not nil
+	prekeys chan identity.Prekeys
+	inboxes chan identity.Inbox
+	verdict Verdict // written before they are closed
 }
 
 func (l *lookup) close() {
@@ -63,6 +67,9 @@ func (l *lookup) close() {
 	}
 	if l.prekeys != nil {
 		close(l.prekeys)
+	}
+	if l.inboxes != nil {
+		close(l.inboxes)
 	}
 }
 
@@ -87,7 +94,7 @@ const (
 )
 
 func newRecording(o *Overlay, rng *mrand.Rand) (r recording, err error) {
-	r = recording{store: directory.NewStore(o.self, rng), sent: make(map[uint32]sent), mail: newMailing(o, rng)}
+	r = recording{store: directory.NewStore(o.self, rng), sent: make(map[uint32]sent), mail: newMailing(o, rng), rng: rng}
 	if d := o.cfg.Device; d != nil {
 		if r.publisher, err = directory.NewPublisher(d, 0, rng); err != nil {
 			return r, err
@@ -140,6 +147,7 @@ func (c *core) publish(now time.Time, p Publishing) error {
 		return err
 	}
 	r.publisher.SetRevoked(now, p.Revoked)
+	r.setInbox(now, c.o, p.Inbox, p.Slot)
 	return r.publisher.SetReach(now, p.Reach, p.Inbox, p.InboxGrants)
 }
 
@@ -153,6 +161,9 @@ func (c *core) advanceRecords(now time.Time) {
 	r.store.Advance(now)
 	if r.publisher != nil {
 		r.publisher.Advance(now)
+	}
+	if r.inbox != nil && len(c.order) > 0 {
+		r.inbox.Advance(now)
 	}
 	for _, l := range r.lookups {
 		l.m.Advance(now)
@@ -170,6 +181,9 @@ func (c *core) recordsDeadline() (d time.Time) {
 	d = r.store.Deadline()
 	if r.publisher != nil {
 		d = earlier(d, r.publisher.Deadline())
+	}
+	if r.inbox != nil && len(c.order) > 0 {
+		d = earlier(d, r.inbox.Deadline())
 	}
 	for _, l := range r.lookups {
 		d = earlier(d, l.m.Deadline())
@@ -269,6 +283,7 @@ func (c *core) drainRecords(now time.Time) {
 		}
 	}
 	r.lookups = slices.DeleteFunc(r.lookups, func(l *lookup) bool { return c.drainLookup(now, l) })
+	c.drainInbox(now)
 	c.drainMail(now)
 }
 
@@ -294,6 +309,11 @@ func (c *core) drainLookup(now time.Time, l *lookup) bool {
 			select {
 			case l.found <- p:
 			default: // more devices and moves than one person has
+			}
+		case directory.FoundInbox:
+			select {
+			case l.inboxes <- e.Inbox:
+			default:
 			}
 		case directory.FoundPrekeys:
 			select {

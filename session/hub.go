@@ -146,6 +146,8 @@ func (h *Hub) listen() {
 			h.emit(LinkUp{Node: e.Peer.Node()})
 			h.loop.Do(h.ctx, func(now time.Time) { h.back(now, e.Peer) })
 			linked(1)
+		case overlay.Knocked:
+			h.knocked(e)
 		case overlay.NATChanged:
 			h.emit(NATFound{e})
 		case overlay.RosterChanged:

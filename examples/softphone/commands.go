@@ -34,6 +34,7 @@ func help() []string {
 		"record FILE.ogg  keep what you hear from now on, and tell them; record me FILE.ogg what you say,",
 		"                 record both FILE.ogg both; record stop ends that",
 		"add TICKET NAME  put somebody into your contacts, by ticket or ID",
+		"knock ID TEXT    leave a line for somebody whose ID you have and no ticket; it does not ring there",
 		"contacts         list them; verify, block, unblock, remove WHOM change one",
 		"msg WHOM TEXT    write to somebody, online or not; read MESSAGE tells that you have read it, and all before it",
 		"devices          list your phones; link TICKET NAME makes this one another phone of whoever the ticket is of,",
@@ -84,6 +85,8 @@ func (p *phone) obey(ctx context.Context, verb, arg string, at time.Time) error 
 	switch verb {
 	case "link":
 		return p.link(ctx, arg)
+	case "knock":
+		return p.knock(ctx, arg)
 	case "confirm":
 		return p.confirm(arg)
 	case "refuse":

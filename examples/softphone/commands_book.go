@@ -222,6 +222,8 @@ func (p *phone) recordOf(r p2pos.Record) recordEntry {
 		e.Kind, e.ID, e.Text = "message", r.Message.ID, r.Message.Text
 	case r.File != nil:
 		e.Kind, e.File, e.Bytes, e.State = "file", r.File.Name, r.File.Bytes, r.File.State
+	case r.Knock != nil:
+		e.Kind, e.Text = "knock", r.Knock.Text
 	}
 	return e
 }
@@ -243,7 +245,7 @@ func (e recordEntry) text() string {
 		s += fmt.Sprintf("%.0f s, %s", e.Seconds, e.Path)
 	case e.Kind == "call":
 		s += e.Reason
-	case e.Kind == "message":
+	case e.Kind == "message", e.Kind == "knock":
 		s += fmt.Sprintf("%q", e.Text) // somebody else's words can't move the cursor
 	case e.Kind == "file":
 		s += fmt.Sprintf("%q, %d bytes, %s", e.File, e.Bytes, e.State)

@@ -38,6 +38,7 @@ same with -json and read one JSON object a line.
   -tcp ADDR:PORT      also accept links over TCP there, best at port 443
   -relay=false        don't relay for others
   -lan=false          don't look for phones on the LAN, nor tell it of this one
+  -knocks             strangers who know your ID may leave a line; nothing rings
   -portmap=false      don't have the router open a port (UPnP, NAT-PMP, PCP)
   -json               commands in, events out, for programs
   -v                  log to stderr what the node does
@@ -53,6 +54,7 @@ type options struct {
 	answer       bool
 	accept       bool
 	lan, portmap bool
+	knocks       bool
 	play, record string
 	json         bool
 	verbose      bool
@@ -81,6 +83,7 @@ func parseFlags(args []string) (options, error) {
 	f.BoolVar(&o.relay, "relay", true, "")
 	f.BoolVar(&o.lan, "lan", true, "")
 	f.BoolVar(&o.portmap, "portmap", true, "")
+	f.BoolVar(&o.knocks, "knocks", false, "")
 	f.BoolVar(&o.json, "json", false, "")
 	f.BoolVar(&o.verbose, "v", false, "")
 	f.StringVar(&o.newNetwork, "new-network", "", "")

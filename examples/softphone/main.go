@@ -83,7 +83,7 @@ func serve(o options, start time.Time, stdin io.Reader, stdout, stderr io.Writer
 			return fmt.Errorf("-record: %w", err)
 		}
 	}
-	c := p2pos.Config{Dir: o.dir, Name: o.name, Network: o.network, Join: o.join, Listen: o.listen, NoLAN: !o.lan, NoPortMap: !o.portmap, STUN: o.stun, ListenTCP: o.tcp}
+	c := p2pos.Config{Dir: o.dir, Name: o.name, Network: o.network, Join: o.join, Listen: o.listen, NoLAN: !o.lan, NoPortMap: !o.portmap, Knocks: o.knocks, STUN: o.stun, ListenTCP: o.tcp}
 	if !o.relay {
 		c.Relay.Rate = -1
 	}

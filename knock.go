@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: AGPL-3.0-only OR LicenseRef-P2POS-Commercial
+
+package p2pos
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/p2pos/p2pos/identity"
+	"github.com/p2pos/p2pos/overlay"
+	"github.com/p2pos/p2pos/session"
+)
+
+// Knock says that somebody who knows this node's ID and has no ticket has left
+// word (Config.Knocks). Name and Text are his own words, without control
+// characters; the identity is proved. Nothing has rung. With Callable, Call, Send
+// and Contacts.Add reach him by his ID.
+type Knock struct {
+	Peer     identity.ID
+	Name     string // at most 64 bytes
+	Text     string // at most 140 bytes
+	Callable bool
+}
+
+func (Knock) event() {}
+
+// MaxKnock bounds the text of a knock in bytes; what is longer is cut.
+const MaxKnock = 140
+
+// Knock leaves word for somebody of whom only the ID is known: a line that is
+// shown there within about five minutes, if that person takes such (Config.Knocks)
+// and was online within the last hours. It tells this node's name and how it
+// can be called back. It works for a fifth of a second of a core, and returns
+// when another node holds the knock; a second one on the same day is not taken.
+//
+// Errors: identity.ErrNotID, *identity.TypoError, ErrSelf, ErrBlocked,
+// ErrNotFound (no inbox is known), ErrOffline (nobody takes it), ctx's,
+// net.ErrClosed.
+func (n *Node) Knock(ctx context.Context, to, text string) error {
+	t, err := n.target(to)
+	if err != nil {
+		return err
+	}
+	if t.ID == n.dev.ID() {
+		return fmt.Errorf("p2pos: knock: %w", ErrSelf)
+	}
+	n.startJoin()
+	err = n.ov.Knock(ctx, t.ID, identity.Greeting{Name: n.cfg.Name, Text: text, Reach: n.dev.Reach()})
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, overlay.ErrNoInbox):
+		return fmt.Errorf("p2pos: knock: %w", ErrNotFound)
+	case errors.Is(err, overlay.ErrUnreachable):
+		return fmt.Errorf("p2pos: knock: %w", ErrOffline)
+	}
+	return n.closing(err)
+}
+
+// knocked takes word from the inbox.
+func (n *Node) knocked(k session.Knocked) {
+	callable := k.Reach != (identity.Secret{})
+	if callable {
+		n.remember(overlay.Target{ID: k.Peer, Secret: k.Reach})
+	}
+	n.record(Record{When: time.Now(), Peer: k.Peer, Name: k.Name, Incoming: true, Knock: &KnockRecord{Text: k.Text}})
+	n.tell(Knock{Peer: k.Peer, Name: k.Name, Text: k.Text, Callable: callable})
+}
