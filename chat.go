@@ -141,19 +141,25 @@ func (n *Node) chatError(err error) error {
 	return fmt.Errorf("p2pos: %w", err)
 }
 
-// leaveWord has a callee of whom no device could be reached learn of the call when
-// one can: it goes the way of texts.
-func (n *Node) leaveWord(c *Call) {
+// endedUnheard has a callee of whom no device could be reached learn of the call.
+// The pump calls it.
+func (n *Node) endedUnheard(c *Call) {
 	_, reason, _ := c.End()
 	t, known := n.knownTarget(c.Peer())
-	if c.Incoming() || !known || t.Secret == (identity.Secret{}) || reason != session.Offline.String() && reason != session.NotFound.String() {
+	if !c.Incoming() && known && (reason == session.Offline.String() || reason == session.NotFound.String()) {
+		n.wg.Go(func() { n.leaveWord(t) }) // the courier may wait for the pump, so the pump does not wait for it
+	}
+}
+
+// leaveWord tells somebody of a call in vain, the way texts go. It waits for the
+// disk.
+func (n *Node) leaveWord(t overlay.Target) {
+	if t.Secret == (identity.Secret{}) {
 		return
 	}
-	n.wg.Go(func() { // the courier may wait for the pump, so the pump does not wait for it
-		if err := n.hub.Called(n.ctx, t); err != nil && n.ctx.Err() == nil {
-			n.log.Info("missed call not told", "peer", t.ID, "err", err)
-		}
-	})
+	if err := n.hub.Called(n.ctx, t); err != nil && n.ctx.Err() == nil {
+		n.log.Info("missed call not told", "peer", t.ID, "err", err)
+	}
 }
 
 // rememberNew keeps how somebody can be found of whom nothing was known.

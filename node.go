@@ -309,6 +309,7 @@ func (n *Node) Call(ctx context.Context, to string, o *CallOptions) (*Call, erro
 	case errors.Is(err, session.ErrBusy):
 		return fail(session.Ring, session.Busy, fmt.Errorf("%w: this node has as many calls as it may", ErrBusy))
 	case errors.Is(err, overlay.ErrUnreachable), errors.Is(err, overlay.ErrDown):
+		n.leaveWord(t)
 		return fail(session.Lookup, session.Offline, ErrOffline)
 	}
 	return fail(session.Lookup, session.Failed, err)
@@ -456,7 +457,7 @@ func (n *Node) pump() {
 			n.mu.Unlock()
 			n.recordCall(c)
 			n.tell(CallEnded{c})
-			n.leaveWord(c)
+			n.endedUnheard(c)
 			if c.missed() {
 				missed = c // CallMissed follows
 			}
