@@ -130,6 +130,13 @@ type Config struct {
 	// for messages that are held for others. Nothing is written before there is
 	// something to keep. At least 1 MiB.
 	StoreSize int64
+	// Knocks lets strangers who know this node's ID and nothing else leave word
+	// (event Knock), a line a day and person. Nothing rings; the app may call
+	// back. It costs them some work and this node a small question every five
+	// minutes, and shows everybody who knows the ID that a device of it was online
+	// within the last hours. It needs the identity key: a linked device without it
+	// has no inbox.
+	Knocks bool
 	// Policy is asked before somebody may do something with this node: see
 	// Action. An error refuses it: the other side hears "denied" or the like, the
 	// app nothing. nil lets every node of the network link and have relayed what
@@ -142,18 +149,6 @@ type Config struct {
 	// (ActLink) hold for a minute; one that takes more than 5 s counts for the
 	// next try. Where MayRelay is set, that decides about relaying. Close doesn't
 	// wait for answers.
-	// Knocks lets strangers who know this node's ID and nothing else leave word
-	// (event Knock), a line a day and person. Nothing rings; the app may call
-	// back. It costs them some work and this node a small question every five
-	// minutes, and shows everybody who knows the ID that a device of it was online
-	// within the last hours. It needs the identity key: a linked device without it
-	// has no inbox.
-	Knocks bool
-	// Policy is asked before a call rings, and before anybody hears of it. An
-	// error refuses it: the caller hears "denied", the app nothing. nil lets
-	// everybody ring who holds a ticket. Each question has a goroutine of its
-	// own, at most 16 at a time and one for each caller; an answer that takes
-	// longer than 8 s comes too late. Close doesn't wait for it.
 	Policy func(Ask) error
 	// Audit is told what happened: calls, files, messages and links that ended,
 	// and what Policy has denied. It is called on a goroutine of its own, one
