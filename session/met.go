@@ -49,7 +49,11 @@ func (h *Hub) rung(now time.Time, p *overlay.Peer, body []byte) {
 		h.badMsgs.Add(1)
 		h.log.Debug("ring dropped", "node", p.Node(), "err", err)
 	}
-	cert, secret, invite, err := OpenRing(now, h.cfg.Self, h.secrets(now), p.Node(), h.ov.Node(), body)
+	secrets := h.secrets(now)
+	if typeOf(body) == typePassed {
+		secrets = secrets[:1] // a one-use ticket can't be passed on
+	}
+	cert, secret, invite, err := OpenRing(now, h.cfg.Self, secrets, p.Node(), h.ov.Node(), body)
 	if err != nil {
 		drop(err)
 		return

@@ -113,7 +113,7 @@ func (h *Hub) invited(now time.Time, r *remote, body []byte) error {
 		if h.screening[r.peer] {
 			return errScreening
 		}
-		if _, err := h.m.CallerName(now, r.peer, body); err != nil {
+		if _, err := h.m.Caller(now, r.peer, body); err != nil {
 			return err
 		}
 		x := h.onces.ring(r.peer.Identity)

@@ -68,14 +68,11 @@ func isRing(b []byte) bool { return typeOf(b) == typeRing || typeOf(b) == typePa
 // returns the certificate that the INVITE names, the secret that fitted, and the
 // INVITE: hand it to the Machine, which verifies the signature. Errors: ErrNotForUs when no
 // secret fits, ErrMessage, ErrForged.
-func OpenRing(now time.Time, self *identity.Device, secrets []identity.Secret, caller, callee identity.NodeID, b []byte) (identity.Certificate, []byte, error) {
-	fail := func(err error) (identity.Certificate, []byte, error) { return identity.Certificate{}, nil, err }
-	if n := len(b); n > maxPassedRing || n > maxRing && typeOf(b) == typeRing {
 func OpenRing(now time.Time, self *identity.Device, secrets []identity.Secret, caller, callee identity.NodeID, b []byte) (identity.Certificate, identity.Secret, []byte, error) {
 	fail := func(err error) (identity.Certificate, identity.Secret, []byte, error) {
 		return identity.Certificate{}, identity.Secret{}, nil, err
 	}
-	if len(b) > maxRing {
+	if n := len(b); n > maxPassedRing || n > maxRing && typeOf(b) == typeRing {
 		return fail(fmt.Errorf("%w: ring of %d bytes", ErrMessage, len(b)))
 	}
 	r := wire.NewReader(b)
@@ -114,7 +111,6 @@ func OpenRing(now time.Time, self *identity.Device, secrets []identity.Secret, c
 	if kind == typePassed && !by.fits(inv) {
 		return fail(fmt.Errorf("%w: somebody else's pass", ErrForged))
 	}
-	return inv.caller, msg, nil
 	return inv.caller, secret, msg, nil
 }
 

@@ -60,7 +60,7 @@ func TestTransfer(t *testing.T) {
 	a.drain()
 	// What the hub does on the way: the INVITE is wrapped with the pass.
 	ring := newPassed(start, &p, a.dev.ID(), a.node, c.node, a.wire[len(a.wire)-1].Body)
-	cert, invite, err := OpenRing(start, c.dev, []identity.Secret{{9}, c.dev.Reach()}, a.node, c.node, ring)
+	cert, _, invite, err := OpenRing(start, c.dev, []identity.Secret{{9}, c.dev.Reach()}, a.node, c.node, ring)
 	if err != nil || cert.Identity != a.dev.ID() || !bytes.Equal(invite, a.wire[len(a.wire)-1].Body) {
 		t.Fatalf("the ring: %v", err)
 	}
@@ -189,7 +189,7 @@ func TestPassForged(t *testing.T) {
 	// The ring around it.
 	good := newPassed(start, &pass, a.dev.ID(), a.node, c.node, invite(a, pass, CallID{10}))
 	open := func(b []byte) error {
-		_, _, err := OpenRing(start, c.dev, []identity.Secret{c.dev.Reach()}, a.node, c.node, b)
+		_, _, _, err := OpenRing(start, c.dev, []identity.Secret{c.dev.Reach()}, a.node, c.node, b)
 		return err
 	}
 	if err := open(good); err != nil {
