@@ -31,7 +31,7 @@ type CallOptions struct {
 }
 
 // Others says what becomes of a node's other calls when one is placed or taken:
-// people have one pair of ears.
+// people have one pair of ears. Calls of a group go on: see GroupCall.Leave.
 type Others int
 
 // What may become of them. A call that is held already, or not answered yet, is
@@ -152,7 +152,7 @@ func (n *Node) others(c *Call, o Others) {
 	}
 	n.mu.Unlock()
 	for _, h := range list {
-		if held, _ := h.Held(); held || !h.c.Talking() {
+		if held, _ := h.Held(); held || !h.c.Talking() || h.c.Conference() != nil {
 			continue
 		}
 		if o == EndOthers {

@@ -168,6 +168,9 @@ var purity = house.Purity{
 		"session/screen.go":         "asks the application on a goroutine of its own",
 		"session/remote.go":         "proves identities over links, with time limits",
 
+		"session/conference.go":      "a room as the application sees it: its lock, its track",
+		"session/conference_legs.go": "searches for members in the background, with time limits",
+
 		"internal/carrier/conn.go":   "a TCP connection: deadlines, the time a datagram came",
 		"internal/carrier/dial.go":   "dials, with a time limit; asks the environment for the proxy",
 		"internal/carrier/listen.go": "accepts and greets in the background",

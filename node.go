@@ -78,6 +78,10 @@ type Node struct {
 	kins     *kins       // what is known of the person's devices, beside the hub
 	replaced atomic.Bool // the key store is another identity's now: nothing of this one's is written
 
+	groups   map[session.GroupID]*session.GroupRoster
+	rooms    map[*session.Conference]*GroupCall
+	grouping sync.Mutex // held while a group is changed
+
 	port    uint16     // of the first socket
 	saving  sync.Mutex // guards what follows
 	saved   []byte     // the state as it was written last
@@ -132,6 +136,8 @@ func newNode(cfg Config, conns []net.PacketConn, open opener) (*Node, error) {
 		first:    make(chan struct{}),
 		tried:    make(chan struct{}),
 		moved:    make(chan struct{}, 1),
+		groups:   make(map[session.GroupID]*session.GroupRoster),
+		rooms:    make(map[*session.Conference]*GroupCall),
 		tally:    newTally(), started: time.Now(),
 		sight: newSight(),
 	}
@@ -187,9 +193,15 @@ func newNode(cfg Config, conns []net.PacketConn, open opener) (*Node, error) {
 	hc.Chat = &chatStore{db: n.db}
 	hc.Near = func(id identity.ID) bool { _, ok := n.book.Get(id); return ok }
 	hc.Target = n.knownTarget
+	if hc.Groups, err = loadGroups(n.db, time.Now()); err != nil {
+		n.log.Warn("groups", "err", err)
+	}
+	for _, r := range hc.Groups {
+		n.groups[r.ID] = r
+	}
 	if cfg.Policy != nil {
 		hc.Allow = func(a session.Asking) error {
-			return n.judge(Ask{Action: ActCall, Peer: a.From, Name: a.Name, By: a.By})
+			return n.judge(Ask{Action: ActCall, Peer: a.From, Name: a.Name, By: a.By, Group: a.GroupName})
 		}
 		hc.AllowTransfer = func(by, to identity.ID) error {
 			return n.judge(Ask{Action: ActTransfer, Peer: by, To: to})
@@ -461,6 +473,8 @@ func (n *Node) pump() {
 			if c.missed() {
 				missed = c // CallMissed follows
 			}
+		case session.GroupChanged, session.GroupForgotten, session.ConferenceRings, session.ConferenceMember, session.ConferenceEnded:
+			n.groupNews(e)
 		case session.ChatNews:
 			n.chatNews(e.Event)
 		case session.CallMissed:

@@ -34,6 +34,7 @@ type Ask struct {
 	Name   string      // as a caller gives it
 	By     identity.ID // who has transferred the caller to us, proved; zero = nobody
 	To     identity.ID // whom to call instead, for ActTransfer
+	Group  string      // of a group's call: the group, as its maker calls it
 	// Contact is the peer's entry in the address book when Known. Who is
 	// blocked there is never asked about.
 	Contact Contact

@@ -121,6 +121,11 @@ type Call struct {
 	by        identity.ID       // of an incoming one: who has transferred it
 	transfer  chan TransferSaid // to whoever waits for a transfer; nil = nobody
 
+	// Of a leg of a room; written before anybody else has the call, but for edition.
+	room    *Conference
+	roomLeg Leg
+	edition uint32 // of the roster that the other side is known to have
+
 	deaf atomic.Bool               // held by us: what still comes is not heard
 	live atomic.Pointer[flow]      // nil before the answer
 	film atomic.Pointer[videoFlow] // nil before the answer, and without a picture
@@ -365,11 +370,11 @@ func (c *Call) finish(e Ended) {
 func (h *Hub) drain(now time.Time) {
 	h.drainKin(now)
 	for {
-		e, ok := h.m.NextEvent()
-		if !ok {
+		if e, ok := h.m.NextEvent(); ok {
+			h.handle(now, e)
+		} else if !h.drainRooms(now) {
 			break
 		}
-		h.handle(now, e)
 	}
 	for {
 		o, ok := h.m.Poll()
@@ -381,12 +386,14 @@ func (h *Hub) drain(now time.Time) {
 		}
 		if r := h.peers[o.To.Node]; r != nil {
 			body := o.Body
-			switch {
+			switch once := r.once; {
 			case !IsInvite(body):
-			case r.once != nil:
-				pass := r.once.pass
-				r.once = nil // good for one ring
-				body = newPassed(now, pass, h.cfg.Self.ID(), h.ov.Node(), o.To.Node, body)
+			case once != nil && once.pass != nil:
+				r.once = nil
+				body = newPassed(now, once.pass, h.cfg.Self.ID(), h.ov.Node(), o.To.Node, body)
+			case once != nil:
+				r.once = nil
+				body = NewRing(now, o.To.Identity, once.secret, h.ov.Node(), o.To.Node, body)
 			case r.secret != (identity.Secret{}):
 				body = NewRing(now, o.To.Identity, r.secret, h.ov.Node(), o.To.Node, body)
 			}
@@ -417,10 +424,17 @@ func (h *Hub) handle(now time.Time, e Event) {
 		c.by = e.By
 		c.view = e.Video
 		h.calls[e.ID] = c
+		if e.Group != nil {
+			h.roomCalls(now, c, e.Group)
+			return
+		}
 		h.emit(CallIncoming{c, e.Reach})
 	case Ringing:
 		if c := h.calls[e.ID]; c != nil && c.ringing != nil && c.ringing.ring() {
 			h.report(now, c, TransferRings, 0)
+			if c.room != nil {
+				return
+			}
 			h.emit(CallRinging{c, now.Sub(c.started)})
 		}
 	case Answered:
@@ -464,6 +478,10 @@ func (h *Hub) handle(now time.Time, e Event) {
 		}
 	case Missed:
 		h.emit(CallMissed{e})
+	case RoomSaid:
+		if c := h.calls[e.ID]; c != nil {
+			h.said(now, c, e)
+		}
 	case TransferAsked:
 		if c := h.calls[e.ID]; c != nil {
 			h.asksTransfer(c, e)
@@ -484,8 +502,12 @@ func (h *Hub) over(now time.Time, c *Call, e Ended) {
 	h.placing = without(h.placing, c)
 	h.settleEarly(c)
 	h.hush(c)
+	talked := c.Talking()
 	c.finish(e)
-	h.emit(CallEnded{c})
+	h.legDown(now, c, e)
+	if c.room == nil || talked {
+		h.emit(CallEnded{c})
+	}
 }
 
 // talk starts a call's media.
@@ -521,6 +543,7 @@ func (h *Hub) talk(now time.Time, c *Call, e Answered) {
 	close(c.answered)
 	h.emit(CallAnswered{c})
 	h.emit(CallPath{c, r.ov.Path()})
+	h.legUp(now, c, r)
 	h.diverted(now, c.placement.of)
 	f.start()
 	film.start()

@@ -21,6 +21,7 @@ const (
 type call struct {
 	id       CallID
 	peer     Peer
+	group    GroupID // of a leg of a room; zero = none
 	outgoing bool
 	phase    phase
 	began    time.Time

@@ -35,6 +35,8 @@ var (
 	// ErrIncapable reports a command that the other side's program would not
 	// understand.
 	ErrIncapable = errors.New("session: the other side cannot do that")
+	// ErrNoGroup reports a group that is not known, or that we don't belong to.
+	ErrNoGroup = errors.New("session: no such group")
 	// ErrTransfer reports a transfer that failed; the call goes on.
 	ErrTransfer = errors.New("session: transfer failed")
 	// ErrDenied reports that the other side refused our proof.

@@ -38,6 +38,9 @@ type Incoming struct {
 	Video bool // a picture is offered that we could pass on
 	// By is who has transferred the caller to us; zero = nobody.
 	By identity.ID
+	// Group is the room that the call is a leg of; nil = none. Such a call is the
+	// Room's to answer.
+	Group *GroupCall
 }
 
 // Ringing reports that an own call rings at the other side.

@@ -40,6 +40,8 @@ type Config struct {
 	Once []Once
 	// Revoked are devices of others that don't count any more.
 	Revoked []Revoked
+	// Groups are those that are known, the ones used last first.
+	Groups []*GroupRoster
 	// Blocked tells whether somebody is shut out: what comes from there is
 	// dropped without an answer. It is asked on the hub's loop and must not
 	// block. nil = nobody.
@@ -50,7 +52,8 @@ type Config struct {
 	// Near tells with whom to exchange keys as soon as a link stands: contacts. It
 	// must not block. nil = nobody.
 	Near func(identity.ID) bool
-	// Target tells how a person is found to whom a text waits. It must not block.
+	// Target tells how a person is found to whom a text waits, or who is called into a
+	// group. It must not block. nil = nobody is.
 	Target func(identity.ID) (overlay.Target, bool)
 }
 
@@ -73,7 +76,9 @@ type Hub struct {
 	lobby     []*remote // met, and without a link
 	places    map[identity.ID][]place
 	asked     map[identity.NodeID]*asking // proofs that were accepted, to show again
-	screening map[Peer]bool               // whose INVITE the application is asked about
+	rooms     map[GroupID]*Conference
+	rosters   []*GroupRoster // those used last first
+	screening map[Peer]bool  // whose INVITE the application is asked about
 	ssrcs     SSRCs[receiver]
 	early     earlyMedia
 	events    chan HubEvent
@@ -98,6 +103,8 @@ func NewHub(cfg Config) *Hub {
 		calls:     make(map[CallID]*Call),
 		asked:     make(map[identity.NodeID]*asking),
 		screening: make(map[Peer]bool),
+		rooms:     make(map[GroupID]*Conference),
+		rosters:   slices.Clone(cfg.Groups),
 		places:    make(map[identity.ID][]place),
 		events:    make(chan HubEvent, eventRoom),
 		revoked:   newRevocations(cfg.Revoked),
@@ -123,7 +130,7 @@ func (h *Hub) Start(ov *overlay.Overlay) {
 	if h.cfg.Chat != nil {
 		h.courier = newCourier(h)
 	}
-	h.loop = drive.New(rules{h.m, h.kin}, h.drain)
+	h.loop = drive.New(rules{h}, h.drain)
 	h.wg.Go(h.listen)
 }
 
@@ -253,6 +260,9 @@ func (h *Hub) Close() {
 			default:
 			}
 			c.finish(e)
+		}
+		for _, f := range h.rooms {
+			f.finish(HungUp)
 		}
 		if h.courier != nil {
 			h.courier.close()

@@ -9,7 +9,7 @@ package session
 //	 5 caller node ID(32)   6 callee node ID(32)          7 expires(8, Unix seconds)
 //	 8 H(nonce)(32)         9 hybrid KEM key(1,216)      10 offer(≤ 512)
 //	11 caller name(≤ 64)   12 signal secret(32)          13 caller's reach secret(16, optional)
-//	14 who transfers the caller (transfer.go, ≤ 304, optional)
+//	14 who transfers the caller (transfer.go, ≤ 304)     15 group (room_message.go, ≤ 701), both optional
 //
 // The signature names both ends of the link and the callee's device, so an
 // INVITE that is opened and sealed again for someone else, or carried to
@@ -59,6 +59,7 @@ type invite struct {
 	token   []byte          // who transfers the caller; nil = nobody
 	by      identity.ID     // verified; zero = nobody
 	passed  time.Time       // when the token expires
+	group   *GroupCall      // of a leg of a room; nil = none
 	hash    [32]byte        // of the caller's nonce, which goes into the safety words
 	sealed  []byte
 }
@@ -175,7 +176,7 @@ func parseInvite(plain []byte, now time.Time) (inv *invite, to address, signed, 
 		return nil, to, nil, nil, fmt.Errorf("%w: invite: %w", ErrMessage, err)
 	}
 	inv = new(invite)
-	var rawCert, rawOffer []byte
+	var rawCert, rawOffer, rawGroup []byte
 	var seen uint32
 	err = wire.Fields(list, func(tag uint8, v []byte) error {
 		ok := true
@@ -215,6 +216,9 @@ func parseInvite(plain []byte, now time.Time) (inv *invite, to address, signed, 
 			}
 			inv.token = bytes.Clone(v)
 			return nil
+		case 15:
+			rawGroup = v
+			return nil
 		default:
 			return nil
 		}
@@ -235,6 +239,11 @@ func parseInvite(plain []byte, now time.Time) (inv *invite, to address, signed, 
 	}
 	if inv.caller, err = identity.ParseCertificate(rawCert, now); err != nil {
 		return nil, to, nil, nil, fmt.Errorf("%w: invite: %w", ErrForged, err)
+	}
+	if rawGroup != nil {
+		if inv.group, err = parseGroupCall(now, rawGroup); err != nil {
+			return nil, to, nil, nil, err
+		}
 	}
 	return inv, to, signed, sig, nil
 }

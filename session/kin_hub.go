@@ -45,20 +45,20 @@ func (PersonUp) hubEvent()    {}
 func (PersonDown) hubEvent()  {}
 
 // rules are the machines that the hub's loop runs.
-type rules struct {
-	calls *Machine
-	kin   *Kin
-}
+type rules struct{ h *Hub }
 
 func (r rules) Advance(now time.Time) {
-	r.calls.Advance(now)
-	r.kin.Advance(now)
+	r.h.m.Advance(now)
+	r.h.kin.Advance(now)
+	for _, f := range r.h.conferences() {
+		f.room.Advance(now)
+	}
 }
 
 func (r rules) Deadline() time.Time {
-	d, k := r.calls.Deadline(), r.kin.Deadline()
-	if d.IsZero() || !k.IsZero() && k.Before(d) {
-		return k
+	d := sooner(r.h.m.Deadline(), r.h.kin.Deadline())
+	for _, f := range r.h.rooms {
+		d = sooner(d, f.room.Deadline())
 	}
 	return d
 }
@@ -379,4 +379,12 @@ func (h *Hub) meetAt(ctx context.Context, t overlay.Target, at overlay.Place) (P
 	}
 	defer release() // what is proved holds it
 	return h.prove(ctx, p, t.ID, t.Secret)
+}
+
+// sooner returns the earlier of two times of which either may be zero, never.
+func sooner(a, b time.Time) time.Time {
+	if a.IsZero() || !b.IsZero() && b.Before(a) {
+		return b
+	}
+	return a
 }

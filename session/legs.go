@@ -86,6 +86,8 @@ type placement struct {
 	heard chan struct{} // closed when a device has said anything
 	of    *Call         // the call whose other side has transferred us; nil = none
 	asked uint8         // the number of its request
+	room  *Conference   // the room that the call is a leg of; nil = none
+	leg   Leg
 }
 
 // place rings what is found, and calls stop when nothing more is looked for.
@@ -118,6 +120,10 @@ func (h *Hub) place(ctx context.Context, stop func(), found <-chan Peer, pl plac
 
 func (h *Hub) placeFirst(ctx context.Context, p Peer, pl placement) (c *Call, err error) {
 	e := h.loop.Do(ctx, func(now time.Time) {
+		if pl.room != nil && pl.room.pending[pl.leg] == nil {
+			err = errLegGone
+			return
+		}
 		var id CallID
 		if id, err = h.dial(now, p, pl.wish); err != nil {
 			return
@@ -132,6 +138,9 @@ func (h *Hub) placeFirst(ctx context.Context, p Peer, pl placement) (c *Call, er
 		ov := h.peers[p.Node].ov
 		c = h.newCall(id, p, "", false, ov)
 		c.placement = pl
+		if pl.room != nil {
+			pl.room.wants(&pl, c)
+		}
 		if pl.of != nil {
 			h.emit(CallDiverted{pl.of, c})
 		}

@@ -150,11 +150,23 @@ type Wish struct {
 	// Pass is what a transfer rings with. Such a call may be one more than
 	// MaxCalls: it takes another one's place.
 	Pass *Pass
+	// Group makes the call a leg of a room.
+	Group *GroupCall
+}
+
+func (w *Wish) group() (id GroupID) {
+	if w.Group != nil {
+		id = w.Group.Roster.ID
+	}
+	return id
 }
 
 func (w *Wish) fields() (list []inviteField) {
 	if w.Pass != nil {
 		list = append(list, inviteField{14, w.Pass.token})
+	}
+	if w.Group != nil {
+		list = append(list, inviteField{15, w.Group.append(nil)})
 	}
 	return list
 }
@@ -170,7 +182,7 @@ func (m *Machine) PlaceAs(now time.Time, p Peer, w Wish) (CallID, error) {
 	if !m.linked(p) {
 		return CallID{}, fmt.Errorf("%w: place", ErrUnknownPeer)
 	}
-	if c := m.with(p); c != nil {
+	if c := m.with(p, w.group()); c != nil {
 		switch {
 		case !c.outgoing && c.phase == phaseRing:
 			return c.id, m.take(now, c.id, len(video) > 0)
@@ -180,7 +192,7 @@ func (m *Machine) PlaceAs(now time.Time, p Peer, w Wish) (CallID, error) {
 			return CallID{}, fmt.Errorf("%w: already in a call with this peer", ErrBusy)
 		}
 	}
-	if n := m.ringingAt(p.Identity); n >= maxDevices || n == 0 && w.Pass == nil && m.occupied() >= m.o.MaxCalls {
+	if n := m.ringingAt(p.Identity); n >= maxDevices || n == 0 && w.Pass == nil && m.full(w.group()) {
 		return CallID{}, fmt.Errorf("%w: %d calls", ErrBusy, len(m.calls))
 	}
 	offer := Offer{Codecs: m.o.Codecs, SSRC: m.newSSRC(), Capabilities: m.o.Capabilities}
@@ -193,7 +205,7 @@ func (m *Machine) PlaceAs(now time.Time, p Peer, w Wish) (CallID, error) {
 		return CallID{}, err
 	}
 	c := newCall(now, inv.id, p, true, &inv.secret)
-	c.invitation = inv
+	c.invitation, c.group = inv, w.group()
 	c.params.LocalSSRC, c.params.LocalVideoSSRC = offer.SSRC, offer.VideoSSRC
 	c.giveUp, c.offline = now.Add(m.o.CallTimeout), now.Add(m.o.OfflineAfter)
 	m.calls = append(m.calls, c)

@@ -53,7 +53,8 @@ func (h *Hub) rung(now time.Time, p *overlay.Peer, body []byte) {
 	if typeOf(body) == typePassed {
 		secrets = secrets[:1] // a one-use ticket can't be passed on
 	}
-	cert, secret, invite, err := OpenRing(now, h.cfg.Self, secrets, p.Node(), h.ov.Node(), body)
+	groups := h.rosters[:min(len(h.rosters), maxRoomSecret)]
+	cert, secret, invite, err := openRing(now, h.cfg.Self, secrets, groups, p.Node(), h.ov.Node(), body)
 	if err != nil {
 		drop(err)
 		return
@@ -175,7 +176,7 @@ func (h *Hub) keepPlace(cert identity.Certificate, key ed25519.PublicKey) {
 }
 
 // seal is what INVITEs to a node that was met are wrapped with: a reach secret that
-// is kept, or a pass for one INVITE.
+// is kept, or for one INVITE a pass or a group's secret.
 type seal struct {
 	secret identity.Secret
 	pass   *Pass

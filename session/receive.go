@@ -67,8 +67,11 @@ func (m *Machine) receiveInvite(now time.Time, p Peer, pr *peer, b []byte) error
 	}
 	c := newCall(now, inv.id, p, false, &inv.secret)
 	c.invite, c.answer, c.params = inv, answer, params
+	if inv.group != nil {
+		c.group = inv.group.Roster.ID
+	}
 
-	old := m.with(p)
+	old := m.with(p, c.group)
 	switch {
 	case old != nil && old.outgoing && old.phase != phaseTalk:
 		return m.glare(now, old, c)
@@ -79,7 +82,7 @@ func (m *Machine) receiveInvite(now time.Time, p Peer, pr *peer, b []byte) error
 		m.refuse(p, inv, Busy)
 		return nil
 	}
-	if m.occupied() >= m.o.MaxCalls {
+	if m.full(c.group) {
 		m.refuse(p, inv, Busy)
 		m.emit(Missed{Peer: p, Name: inv.name, When: now})
 		return nil
@@ -88,7 +91,7 @@ func (m *Machine) receiveInvite(now time.Time, p Peer, pr *peer, b []byte) error
 	c.giveUp, c.nextRing = now.Add(m.o.RingTimeout), now.Add(ringEvery)
 	m.calls = append(m.calls, c)
 	m.send(p, c.control(typeRinging, 0))
-	m.emit(Incoming{ID: c.id, Peer: p, Name: inv.name, Reach: inv.reach, By: inv.by, Video: params.HasVideo()})
+	m.emit(Incoming{ID: c.id, Peer: p, Name: inv.name, Reach: inv.reach, By: inv.by, Group: inv.group, Video: params.HasVideo()})
 	return nil
 }
 
@@ -227,7 +230,7 @@ func (m *Machine) end(now time.Time, c *call, r Reason, byUs bool, final []byte)
 		e.Duration = now.Sub(c.answered)
 	}
 	m.emit(e)
-	if !c.outgoing && c.phase == phaseRing && r != Elsewhere && (!byUs || r == NoAnswer) {
+	if !c.outgoing && c.phase == phaseRing && c.group == (GroupID{}) && r != Elsewhere && (!byUs || r == NoAnswer) {
 		m.emit(Missed{Peer: c.peer, Name: c.invite.name, When: c.began})
 	}
 }
@@ -266,10 +269,10 @@ func (m *Machine) find(id CallID) *call {
 	return nil
 }
 
-// with returns the call with p: there is at most one.
-func (m *Machine) with(p Peer) *call {
+// with returns the call with p, of a group or none: there is at most one.
+func (m *Machine) with(p Peer, g GroupID) *call {
 	for _, c := range m.calls {
-		if c.peer == p {
+		if c.peer == p && c.group == g {
 			return c
 		}
 	}
@@ -297,20 +300,6 @@ func (m *Machine) hears(p Params) bool {
 func (m *Machine) ringingAt(id identity.ID) (n int) {
 	for _, c := range m.calls {
 		if c.outgoing && c.phase != phaseTalk && c.peer.Identity == id {
-			n++
-		}
-	}
-	return n
-}
-
-// occupied counts the lines in use: each call is one, but all own unanswered
-// calls to one identity are one together.
-func (m *Machine) occupied() (n int) {
-	for i, c := range m.calls {
-		again := c.outgoing && c.phase != phaseTalk && slices.ContainsFunc(m.calls[:i], func(o *call) bool {
-			return o.outgoing && o.phase != phaseTalk && o.peer.Identity == c.peer.Identity
-		})
-		if !again {
 			n++
 		}
 	}

@@ -22,6 +22,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/p2pos/p2pos/identity"
@@ -69,6 +70,12 @@ func isRing(b []byte) bool { return typeOf(b) == typeRing || typeOf(b) == typePa
 // INVITE: hand it to the Machine, which verifies the signature. Errors: ErrNotForUs when no
 // secret fits, ErrMessage, ErrForged.
 func OpenRing(now time.Time, self *identity.Device, secrets []identity.Secret, caller, callee identity.NodeID, b []byte) (identity.Certificate, identity.Secret, []byte, error) {
+	return openRing(now, self, secrets, nil, caller, callee, b)
+}
+
+// openRing is OpenRing, with the secrets of groups as well: such a RING has to be of
+// that group.
+func openRing(now time.Time, self *identity.Device, secrets []identity.Secret, groups []*GroupRoster, caller, callee identity.NodeID, b []byte) (identity.Certificate, identity.Secret, []byte, error) {
 	fail := func(err error) (identity.Certificate, identity.Secret, []byte, error) {
 		return identity.Certificate{}, identity.Secret{}, nil, err
 	}
@@ -82,6 +89,11 @@ func OpenRing(now time.Time, self *identity.Device, secrets []identity.Secret, c
 		if secrets = by.read(r, self.ID(), secrets); secrets == nil {
 			return fail(fmt.Errorf("%w: no pass", ErrMessage))
 		}
+		groups = nil
+	}
+	own := len(secrets)
+	for _, r := range groups {
+		secrets = append(secrets[:len(secrets):len(secrets)], r.secret)
 	}
 	var tag [16]byte
 	r.Fixed(tag[:])
@@ -110,6 +122,9 @@ func OpenRing(now time.Time, self *identity.Device, secrets []identity.Secret, c
 	}
 	if kind == typePassed && !by.fits(inv) {
 		return fail(fmt.Errorf("%w: somebody else's pass", ErrForged))
+	}
+	if i := slices.Index(secrets, secret); i >= own && (inv.group == nil || inv.group.Roster.ID != groups[i-own].ID) {
+		return fail(fmt.Errorf("%w: a group's secret for something else", ErrForged))
 	}
 	return inv.caller, secret, msg, nil
 }

@@ -22,6 +22,9 @@ type Asking struct {
 	From identity.ID
 	Name string      // what the caller calls himself
 	By   identity.ID // who has transferred the caller to us; zero = nobody
+	// Group is the group that the call is of, with its name; zero = none.
+	Group     GroupID
+	GroupName string
 }
 
 // Caller opens an INVITE from p only to see who calls. Errors are those of
@@ -34,7 +37,11 @@ func (m *Machine) Caller(now time.Time, p Peer, b []byte) (Asking, error) {
 	if err != nil {
 		return Asking{}, err
 	}
-	return Asking{From: p.Identity, Name: inv.name, By: inv.by}, nil
+	a := Asking{From: p.Identity, Name: inv.name, By: inv.by}
+	if inv.group != nil {
+		a.Group, a.GroupName = inv.group.Roster.ID, inv.group.Roster.Name
+	}
+	return a, nil
 }
 
 // Deny refuses an INVITE that was never received: the caller hears Denied, the
@@ -75,6 +82,14 @@ func (h *Hub) screen(now time.Time, p Peer, body []byte) {
 	if err != nil {
 		h.badMsgs.Add(1)
 		h.log.Debug("invite dropped", "peer", p.Identity, "err", err)
+		return
+	}
+	if f := h.rooms[who.Group]; f != nil && f.room.Roster().Has(p.Identity) {
+		// One leg more of a room that rings here or was entered.
+		if err := h.m.Receive(now, p, body); err != nil {
+			h.badMsgs.Add(1)
+			h.log.Debug("invite dropped", "peer", p.Identity, "err", err)
+		}
 		return
 	}
 	h.screening[p] = true

@@ -12,6 +12,7 @@ package session
 //	 4 state(4)     bit 0 held, 1 records
 //	 5 nonce(32)    the caller's, of which INVITE has the hash; the caller's UPDATEs alone
 //	 6, 7           a transfer and what became of it: drawn in transfer.go
+//	 8, 9           whose legs stand, and the roster: drawn in room_message.go
 //
 // sealed with the update key of the sender's direction (keys.go); type and call
 // ID are authenticated too. Each UPDATE has everything that its sender wants
@@ -55,6 +56,7 @@ type update struct {
 	nonce     [32]byte // zero = none
 	transfer  *transferWord
 	verdict   transferVerdict // number 0 = none
+	room      roomWord
 }
 
 func appendUpdate(b []byte, id CallID, key *[32]byte, u update) []byte {
@@ -81,6 +83,12 @@ func (u *update) append(b []byte) []byte {
 	}
 	if v := u.verdict; v.number != 0 {
 		b = wire.AppendField(b, 7, []byte{v.number, byte(v.state), byte(v.reason)})
+	}
+	if u.room.seats != nil {
+		b = wire.AppendField(b, 8, u.room.seats)
+	}
+	if u.room.roster != nil {
+		b = wire.AppendField(b, 9, u.room.roster)
 	}
 	return b
 }
@@ -132,7 +140,17 @@ func parseUpdate(plain []byte) (u update, err error) {
 		case tag == 7 && len(v) == 3 && v[0] != 0:
 			u.verdict = transferVerdict{v[0], TransferState(v[1]), Reason(v[2])}
 			return nil
-		case tag <= 7:
+		case tag == 8 && len(v) <= maxSeatsField:
+			var ok bool
+			if u.room.edition, _, ok = checkSeats(v); !ok {
+				return wire.ErrField
+			}
+			u.room.seats = v
+			return nil
+		case tag == 9 && len(v) > 0 && len(v) <= maxGroupRoster:
+			u.room.roster = v
+			return nil
+		case tag <= 9:
 			return wire.ErrField
 		default:
 			return nil
@@ -161,6 +179,8 @@ type talk struct {
 	recording      bool      // that we record, or no longer, is news
 	words          bool      // they are known on this side
 	transfer       transferring
+	room           roomWord // as we told
+	theirRoom      roomWord
 }
 
 // tell has news for the other side.
@@ -175,7 +195,7 @@ func (m *Machine) say(now time.Time, c *call) {
 	k := &c.talk
 	k.sent++
 	u := update{
-		seq: k.sent, seen: k.received, wants: k.news != 0, state: k.ours, nonce: c.invitation.nonce, verdict: k.transfer.verdict,
+		seq: k.sent, seen: k.received, wants: k.news != 0, state: k.ours, nonce: c.invitation.nonce, verdict: k.transfer.verdict, room: k.room,
 	}
 	if p := k.transfer.pass; p != nil {
 		u.transfer = p.word(k.transfer.ours)
@@ -228,6 +248,7 @@ func (m *Machine) receiveUpdate(now time.Time, p Peer, b []byte) error {
 		m.emit(Held{ID: id, On: u.state&StateHeld != 0})
 	}
 	m.receiveTransfer(now, c, &u)
+	m.receiveRoom(now, c, &u)
 	if u.wants {
 		m.say(now, c)
 	}

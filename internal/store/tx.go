@@ -23,7 +23,8 @@ const (
 	Queues                    // map: own message queues at others
 	Transfers                 // map: transfer → its state
 	Devices                   // map: own other devices and what is synced with them
-	lastRoom  = Devices
+	Groups                    // map: ID → a group's roster
+	lastRoom  = Groups
 )
 
 // String names the room as in the file.
@@ -45,6 +46,8 @@ func (r Room) String() string {
 		return "transfers"
 	case Devices:
 		return "devices"
+	case Groups:
+		return "groups"
 	}
 	return fmt.Sprintf("room %d", uint8(r))
 }
