@@ -154,7 +154,7 @@ func (h *Hub) asksTransfer(c *Call, e TransferAsked) {
 			return
 		}
 		if err != nil {
-			h.log.Info("transfer denied by policy", "by", e.By.Identity, "to", e.Pass.Callee, "err", err)
+			h.log.Info("transfer denied by policy", "peer", e.By.Identity, "err", err)
 			h.answerTransfer(c, e, TransferFailed, Denied)
 			return
 		}
