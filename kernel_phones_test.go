@@ -42,7 +42,7 @@ func startPhone(t *testing.T, program string, h *natlab.Host, dir string, flags 
 		args = append(args, "-v")
 	}
 	p.cmd = h.Command(t.Context(), program, args...)
-	p.cmd.Stderr = t.Output()
+	p.cmd.Stderr = prefixed{t.Output(), p.name}
 	out, err := p.cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -65,6 +65,21 @@ func startPhone(t *testing.T, program string, h *natlab.Host, dir string, flags 
 	t.Cleanup(p.stop)
 	p.id = p.wait("ready", time.Minute).ID
 	return p
+}
+
+// prefixed puts a name before each line of a log, of which slog writes one at a time.
+type prefixed struct {
+	w    io.Writer
+	name string
+}
+
+func (p prefixed) Write(b []byte) (int, error) {
+	for line := range strings.Lines(string(b)) {
+		if _, err := fmt.Fprintf(p.w, "%s %s", p.name, line); err != nil {
+			return 0, err
+		}
+	}
+	return len(b), nil
 }
 
 // stop lets the phone quit and waits for it.

@@ -209,6 +209,7 @@ func (c *core) kept(now time.Time, p *Peer, path sock.Path) {
 		return // it came by another way meanwhile, and has the path
 	}
 	c.route(now, p, false)
+	c.bind(p, path)
 	if !s.appointment.first || s.dialing {
 		return
 	}
@@ -227,6 +228,32 @@ func (c *core) kept(now time.Time, p *Peer, path sock.Path) {
 				c.meets.book.Found(now, memory)
 			}
 		})
+	})
+}
+
+// bind makes what comes on a path p's. The attempts of three slots overlap, and
+// others introduce remembered nodes meanwhile, so an attempt may prove a path that
+// the node it is about has long been linked over. It leaves it there: else frames
+// that the neighbour relays would count as a stranger's, and the link would be
+// cut off when the attempt ends.
+func (c *core) bind(p *Peer, path sock.Path) {
+	if p.state.appointment != nil && c.named(path) {
+		return
+	}
+	p.sock.Bind(path)
+}
+
+// named says whether a path belongs to a peer with a name that is reached there.
+func (c *core) named(path sock.Path) bool {
+	q := c.bySock[c.o.sock.PeerOn(path)]
+	if q == nil || q.state.appointment != nil {
+		return false
+	}
+	if q.state.active == path && !q.state.lost || q.state.paths == nil {
+		return true
+	}
+	return slices.ContainsFunc(q.state.paths.Snapshot(), func(i nat.PathInfo) bool {
+		return i.Path == path && i.State == nat.Valid
 	})
 }
 

@@ -156,7 +156,7 @@ func (c *core) drainPaths(now time.Time, p *Peer) {
 		}
 		switch e := e.(type) {
 		case nat.Bound:
-			p.sock.Bind(e.Path)
+			c.bind(p, e.Path)
 			c.renewed(now, p, e.Path)
 			if c.kindOf(p, e.Path) == nat.Relay {
 				c.preferCalls(now, p)
