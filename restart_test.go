@@ -63,3 +63,19 @@ func TestRestartsRemembered(t *testing.T) {
 		}
 	})
 }
+
+// Who is switched off last remembers the others, also when they met a moment ago.
+func TestLastRemembers(t *testing.T) {
+	simTest(t, func(t *testing.T, s *sim) {
+		nodes, _ := s.square(4) // ten seconds
+		time.Sleep(12 * time.Second)
+		for _, node := range nodes[1:] {
+			node.Close()
+		}
+		time.Sleep(50 * time.Millisecond)
+		known, _, err := nodes[0].ov.Remembered(t.Context())
+		if err != nil || known != 3 || nodes[0].Status().Links != 0 {
+			t.Errorf("%d remembered, %v, %d links", known, err, nodes[0].Status().Links)
+		}
+	})
+}

@@ -63,16 +63,17 @@ func (c *core) remind(now time.Time) {
 		return
 	}
 	c.meets.reminded = now
-	open := make(map[identity.NodeID]bool)
-	for _, n := range c.mesh.m.Neighbours() {
-		open[n.ID] = n.Card.Class == mesh.Open
-	}
 	for _, p := range c.order {
 		if l := p.link.Load(); l != nil && p.state.linked && now.Sub(l.since) >= memorable {
-			c.remember(now, p, l, open[p.node])
+			c.remember(now, p, l, c.isOpen(p.node))
 		}
 	}
 	c.seek(now, false)
+}
+
+// isOpen tells whether a neighbour says that anybody can write to it.
+func (c *core) isOpen(node identity.NodeID) bool {
+	return slices.ContainsFunc(c.mesh.m.Neighbours(), func(n mesh.Neighbour) bool { return n.ID == node && n.Card.Class == mesh.Open })
 }
 
 // seek begins to keep appointments when this node is alone, and ends it when it

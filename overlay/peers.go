@@ -256,6 +256,9 @@ func (c *core) lost(now time.Time, l *Link, bye bool) {
 		p.link.Store(s.links[n-1])
 		return
 	}
+	if s.linked && now.Sub(l.since) >= memorable {
+		c.remember(now, p, l, c.isOpen(p.node)) // all may be about to stop, some a moment sooner
+	}
 	p.link.Store(nil)
 	// A link may die under a running call; media goes on meanwhile. The side
 	// with the smaller node ID dials again, so that one does.
