@@ -70,10 +70,11 @@ const (
 	seekMost  = 15 * time.Minute
 	// publishNew and publishOld are how long after joining prekeys are published
 	// that nobody has yet, or that the network had before; a random part comes on
-	// top. publishTime is what it takes when the node is about to be switched off.
+	// top. publishTime is what it takes when the node is about to be switched off:
+	// programs promise to be gone within two seconds.
 	publishNew  = time.Minute
 	publishOld  = 5 * time.Minute
-	publishTime = 2 * time.Second
+	publishTime = 1500 * time.Millisecond
 	// fetchEvery is how often a person's prekeys are looked at for new devices,
 	// fetchRetry after a failure.
 	fetchEvery = 24 * time.Hour
