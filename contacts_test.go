@@ -233,7 +233,7 @@ func TestBlocked(t *testing.T) {
 		b.Close()
 		for e := range events {
 			switch e := e.(type) {
-			case ContactChanged, Joined, NAT, CallEnded, CallPath, CallAnswered, CallMedia, CallWords:
+			case ContactChanged, Presence, Joined, NAT, CallEnded, CallPath, CallAnswered, CallMedia, CallWords:
 			default:
 				t.Errorf("the app heard %T", e)
 			}
