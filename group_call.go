@@ -103,7 +103,8 @@ func (c *GroupCall) Leave() error {
 }
 
 // Members returns the calls with those who are in it, in the order in which they
-// came. Each has a track of its own, Call.Tracks, and levels in Call.Stats. Hold and HangUp of one of them
+// came. Each has a track of its own, Call.Tracks, to be played one by one or
+// through voice.Mixer, which also tells who speaks. Hold and HangUp of one of them
 // concern that member alone.
 func (c *GroupCall) Members() (list []*Call) {
 	for _, s := range c.f.Calls() {

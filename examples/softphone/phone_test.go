@@ -567,7 +567,7 @@ func TestBadCommands(t *testing.T) {
 		{"dtmf 1", "dtmf", "no call"},
 		{"record stop", "record", "nothing"},
 		{"record " + filepath.Join(t.TempDir(), "none", "x.ogg"), "record", "no such file"},
-		{"ticket twice", "ticket", "not there yet"},
+		{"ticket twice", "ticket", "takes no"},
 		{"ticket please", "ticket", `takes no "please"`},
 		{"words", "words", "no call"},
 		{"nat please", "nat", `takes no "please"`},

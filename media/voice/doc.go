@@ -6,7 +6,7 @@
 // A [Microphone] takes PCM in pieces of any size, encodes it and writes frames
 // to the outgoing track, with the bitrate, frame duration and redundancy that
 // the track advises. A [Speaker] gives the PCM of the incoming track to whoever
-// pulls, at the puller's pace. Codecs are handed in: media/libopus encodes and
+// pulls, at the puller's pace; a [Mixer] that of several. Codecs are handed in: media/libopus encodes and
 // decodes, media/opus only decodes.
 //
 //	enc, err := libopus.NewEncoder(libopus.EncoderConfig{DTX: true})
@@ -22,8 +22,8 @@
 // media/wav has files, this package [Tone], [Chirp] and [Silence], and [Copy]
 // moves sound from one to the other in real time.
 //
-// A Microphone belongs to one goroutine. A Speaker may be used from any. Neither
-// starts one; only a Speaker and Copy read the clock. Once warm, nothing of ours
+// A Microphone belongs to one goroutine. Speakers and Mixers may be used from any. None
+// starts one; only they and Copy read the clock. Once warm, nothing of ours
 // is allocated.
 //
 // Not done: echo cancelling, noise suppression and gain control, which sound
