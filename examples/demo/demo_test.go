@@ -35,6 +35,13 @@ func testRun(t *testing.T, o options) {
 	var text bytes.Buffer
 	err := run(t.Context(), o, &screen{w: &text}, nil)
 	t.Logf("\n%s", text.String())
+	if err == nil && !strings.Contains(text.String(), "the call is direct") {
+		// A search among all ports may miss, and the caller may have spent its
+		// packets on neighbours: then the call stays relayed for longer than the demo.
+		text.Reset()
+		err = run(t.Context(), o, &screen{w: &text}, nil)
+		t.Logf("again:\n%s", text.String())
+	}
 	if err != nil && strings.Contains(err.Error(), "without a link between them") {
 		t.Skip("in this network every such pair is linked already: nothing to show") // node keys are drawn anew
 	}

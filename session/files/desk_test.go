@@ -107,11 +107,14 @@ func (p *party) file(name string, b []byte) string {
 // offered waits for the first offer.
 func (p *party) offered() *Transfer {
 	p.t.Helper()
-	synctest.Wait()
-	for _, t := range p.desk.Transfers() {
-		if s, _ := t.State(); t.Incoming() && s == Offered {
-			return t
+	for range 100 { // one side may know of the session first, and try again a little later
+		synctest.Wait()
+		for _, t := range p.desk.Transfers() {
+			if s, _ := t.State(); t.Incoming() && s == Offered {
+				return t
+			}
 		}
+		time.Sleep(100 * time.Millisecond)
 	}
 	p.t.Fatalf("%v: no offer", p.peer.ID[0])
 	return nil
