@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -16,6 +17,7 @@ import (
 
 // mailOf follows a node's texts.
 type mailOf struct {
+	sync.Mutex
 	texts     []Message
 	delivered []string
 	read      []string
@@ -31,6 +33,7 @@ func (s *sim) follow(n *Node) *mailOf {
 	s.wg.Go(func() {
 		for e := range events {
 			id := ""
+			m.Lock()
 			switch e := e.(type) {
 			case Message:
 				m.texts, id = append(m.texts, e), e.ID
@@ -41,9 +44,11 @@ func (s *sim) follow(n *Node) *mailOf {
 			case MessageStored:
 				m.stored, id = append(m.stored, e.ID), e.ID
 			default:
+				m.Unlock()
 				continue
 			}
 			m.at[id] = time.Now()
+			m.Unlock()
 			select {
 			case m.changed <- struct{}{}:
 			default:
@@ -53,11 +58,22 @@ func (s *sim) follow(n *Node) *mailOf {
 	return m
 }
 
+func (m *mailOf) when(id string) time.Time {
+	m.Lock()
+	defer m.Unlock()
+	return m.at[id]
+}
+
 // until waits until ok, at most for d of the bubble's time.
 func (m *mailOf) until(t *testing.T, d time.Duration, what string, ok func() bool) {
 	t.Helper()
 	limit := time.After(d)
-	for !ok() {
+	locked := func() bool {
+		m.Lock()
+		defer m.Unlock()
+		return ok()
+	}
+	for !locked() {
 		select {
 		case <-m.changed:
 		case <-limit:
@@ -89,13 +105,16 @@ func TestChatOnline(t *testing.T) {
 				t.Fatal(err)
 			}
 			ma.until(t, time.Minute, "receipt", func() bool { return slices.Contains(ma.delivered, r.ID) })
-			there, back := mb.at[r.ID].Sub(start), ma.at[r.ID].Sub(start)
+			there, back := mb.when(r.ID).Sub(start), ma.when(r.ID).Sub(start)
 			t.Logf("there after %v, receipt after %v", there, back)
 			if there > rtt/2+10*time.Millisecond || back > rtt+10*time.Millisecond {
 				t.Errorf("there after %v, receipt after %v", there, back)
 			}
 		}
-		if err := b.MarkRead(t.Context(), mb.texts[2].ID); err != nil {
+		mb.Lock()
+		third := mb.texts[2].ID
+		mb.Unlock()
+		if err := b.MarkRead(t.Context(), third); err != nil {
 			t.Fatal(err)
 		}
 		ma.until(t, time.Second, "read receipts", func() bool { return len(ma.read) == 3 })

@@ -173,6 +173,7 @@ func TestEndings(t *testing.T) {
 	simTest(t, func(t *testing.T, s *sim) {
 		e := newEndBed(s)
 		for _, c := range both {
+			synctest.Wait() // the last call's hooks have returned
 			e.call, e.err, e.policy = nil, nil, nil
 			e.check(c)
 		}
