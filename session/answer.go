@@ -140,8 +140,7 @@ func parseAnswer(plain []byte, now time.Time) (a answered, err error) {
 	if err != nil {
 		return a, fmt.Errorf("%w: answer: %w", ErrMessage, err)
 	}
-	var seen uint32
-	err = wire.Fields(list, func(tag uint8, v []byte) error {
+	err = readFields("answer", list, 0x7e, func(tag uint8, v []byte) bool {
 		ok := true
 		switch tag {
 		case 1:
@@ -156,20 +155,11 @@ func parseAnswer(plain []byte, now time.Time) (a answered, err error) {
 			rawOffer, ok = v, len(v) <= maxOffer
 		case 6:
 			ok = fill(a.nonce[:], v)
-		default:
-			return nil
 		}
-		if !ok {
-			return wire.ErrField
-		}
-		seen |= 1 << tag
-		return nil
+		return ok
 	})
 	if err != nil {
-		return a, fmt.Errorf("%w: answer: %w", ErrMessage, err)
-	}
-	if seen != 0x7e {
-		return a, fmt.Errorf("%w: answer lacks fields (has %#x)", ErrMessage, seen)
+		return a, err
 	}
 	if a.offer, err = parseOffer(rawOffer); err != nil {
 		return a, err

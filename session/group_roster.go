@@ -149,8 +149,7 @@ func ParseGroupRoster(now time.Time, b []byte) (*GroupRoster, error) {
 	r := &GroupRoster{raw: bytes.Clone(b)}
 	var rawCert []byte
 	var at time.Time
-	var seen uint32
-	err = wire.Fields(list, func(tag uint8, v []byte) error {
+	err = readFields("roster", list, 0xfe, func(tag uint8, v []byte) bool {
 		ok := true
 		switch tag {
 		case 1:
@@ -169,20 +168,14 @@ func ParseGroupRoster(now time.Time, b []byte) (*GroupRoster, error) {
 			ok = fill(r.secret[:], v)
 		case 7:
 			at, ok = unixTime(v)
-		default:
-			return nil
 		}
-		if !ok {
-			return wire.ErrField
-		}
-		seen |= 1 << tag
-		return nil
+		return ok
 	})
 	if err != nil {
-		return nil, fmt.Errorf("%w: roster: %w", ErrMessage, err)
+		return nil, err
 	}
-	if seen != 0xfe || r.secret == (identity.Secret{}) {
-		return nil, fmt.Errorf("%w: roster lacks fields (has %#x)", ErrMessage, seen)
+	if r.secret == (identity.Secret{}) {
+		return nil, fmt.Errorf("%w: roster without a secret", ErrMessage)
 	}
 	cert, err := identity.ParseCertificate(rawCert, at)
 	switch {

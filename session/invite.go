@@ -177,8 +177,7 @@ func parseInvite(plain []byte, now time.Time) (inv *invite, to address, signed, 
 	}
 	inv = new(invite)
 	var rawCert, rawOffer, rawGroup []byte
-	var seen uint32
-	err = wire.Fields(list, func(tag uint8, v []byte) error {
+	err = readFields("invite", list, 0x1ffe, func(tag uint8, v []byte) bool {
 		ok := true
 		switch tag {
 		case 1:
@@ -206,33 +205,16 @@ func parseInvite(plain []byte, now time.Time) (inv *invite, to address, signed, 
 		case 12:
 			ok = fill(inv.secret[:], v)
 		case 13:
-			if !fill(inv.reach[:], v) {
-				return wire.ErrField
-			}
-			return nil
+			ok = fill(inv.reach[:], v)
 		case 14:
-			if len(v) > maxToken {
-				return wire.ErrField
-			}
-			inv.token = bytes.Clone(v)
-			return nil
+			inv.token, ok = bytes.Clone(v), len(v) <= maxToken
 		case 15:
 			rawGroup = v
-			return nil
-		default:
-			return nil
 		}
-		if !ok {
-			return wire.ErrField
-		}
-		seen |= 1 << tag
-		return nil
+		return ok
 	})
 	if err != nil {
-		return nil, to, nil, nil, fmt.Errorf("%w: invite: %w", ErrMessage, err)
-	}
-	if seen != 0x1ffe {
-		return nil, to, nil, nil, fmt.Errorf("%w: invite lacks fields (has %#x)", ErrMessage, seen)
+		return nil, to, nil, nil, err
 	}
 	if inv.offer, err = parseOffer(rawOffer); err != nil {
 		return nil, to, nil, nil, err

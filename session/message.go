@@ -130,26 +130,19 @@ func parseControl(b []byte) (c control, covered, mac []byte, err error) {
 	}
 	list := r.Bytes(n)
 	mac = r.Bytes(macSize)
-	seen := 0
-	err = wire.Fields(list, func(tag uint8, v []byte) error {
+	err = readFields("control", list, 0x6, func(tag uint8, v []byte) bool {
 		switch {
 		case tag == 1 && len(v) == 1:
 			c.reason = Reason(v[0])
 		case tag == 2 && len(v) == 4:
 			c.seq = binary.BigEndian.Uint32(v)
-		case tag <= 2:
-			return wire.ErrField
 		default:
-			return nil
+			return tag > 2
 		}
-		seen++
-		return nil
+		return true
 	})
 	if err != nil {
-		return c, nil, nil, fmt.Errorf("%w: control: %w", ErrMessage, err)
-	}
-	if seen != 2 {
-		return c, nil, nil, fmt.Errorf("%w: control without reason or sequence", ErrMessage)
+		return c, nil, nil, err
 	}
 	return c, b[:len(b)-macSize], mac, nil
 }

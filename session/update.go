@@ -118,8 +118,8 @@ func openUpdate(id CallID, key *[32]byte, sealed []byte) (u update, err error) {
 }
 
 func parseUpdate(plain []byte) (u update, err error) {
-	var seen uint32
-	err = wire.Fields(plain, func(tag uint8, v []byte) error {
+	err = readFields("update", plain, 0x1e, func(tag uint8, v []byte) bool {
+		ok := true
 		switch {
 		case tag == 1 && len(v) == 4:
 			u.seq = binary.BigEndian.Uint32(v)
@@ -129,40 +129,24 @@ func parseUpdate(plain []byte) (u update, err error) {
 			u.wants = v[0] != 0
 		case tag == 4 && len(v) == 4:
 			u.state = State(binary.BigEndian.Uint32(v))
-		case tag == 5 && fill(u.nonce[:], v):
-			return nil
+		case tag == 5:
+			ok = fill(u.nonce[:], v)
 		case tag == 6:
-			var ok bool
-			if u.transfer, ok = parseTransfer(v); !ok {
-				return wire.ErrField
-			}
-			return nil
+			u.transfer, ok = parseTransfer(v)
 		case tag == 7 && len(v) == 3 && v[0] != 0:
 			u.verdict = transferVerdict{v[0], TransferState(v[1]), Reason(v[2])}
-			return nil
 		case tag == 8 && len(v) <= maxSeatsField:
-			var ok bool
-			if u.room.edition, _, ok = checkSeats(v); !ok {
-				return wire.ErrField
-			}
+			u.room.edition, _, ok = checkSeats(v)
 			u.room.seats = v
-			return nil
 		case tag == 9 && len(v) > 0 && len(v) <= maxGroupRoster:
 			u.room.roster = v
-			return nil
-		case tag <= 9:
-			return wire.ErrField
 		default:
-			return nil
+			ok = tag > 9
 		}
-		seen |= 1 << tag
-		return nil
+		return ok
 	})
 	if err != nil {
-		return update{}, fmt.Errorf("%w: update: %w", ErrMessage, err)
-	}
-	if seen != 0x1e {
-		return update{}, fmt.Errorf("%w: update lacks fields (has %#x)", ErrMessage, seen)
+		return update{}, err
 	}
 	return u, nil
 }
