@@ -196,6 +196,7 @@ func (d *Desk) Send(ctx context.Context, to identity.ID, path string) (*Transfer
 	defer d.mu.Unlock()
 	if d.closed {
 		f.Close()
+		d.cfg.Book.Drop(o.ID)
 		return nil, net.ErrClosed
 	}
 	d.add(t)

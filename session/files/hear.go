@@ -37,7 +37,14 @@ func (d *Desk) Incoming(p Peer, s Session, stream Stream) {
 	}
 	l.heard, l.want = true, true
 	l.poke()
+	// One reader at a time: two would do the same disk work, and count it twice.
+	before, done := l.reading, make(chan struct{})
+	l.reading = done
 	d.wg.Go(func() {
+		defer close(done)
+		if before != nil {
+			<-before
+		}
 		err := l.read(stream)
 		if errors.Is(err, ErrMessage) {
 			d.refused.Add(1)
@@ -137,7 +144,7 @@ func (l *lane) offered(m message) {
 		}
 	}
 	switch {
-	case mine >= maxUnfinished, all >= maxIncoming && spare == nil:
+	case mine >= maxUnfinished, len(l.recvs) >= maxIncoming, all >= maxIncoming && spare == nil:
 		l.say(message{kind: kindEnd, id: m.id, reason: TooMany})
 		return
 	case all >= maxIncoming:

@@ -45,14 +45,14 @@ type lane struct {
 	want    bool // a stream of our own
 	out     Stream
 	in      Stream
-	heard   bool // the other side has had a stream
+	reading chan struct{} // closed when the latest reader has ended
+	heard   bool          // the other side has had a stream
 	control []message
 	outs    []*outgoing // the next in turn first
 	recvs   []*Transfer
 
 	throttle Throttle
 	path     Path
-	relayed  bool
 	asked    bool // by the other side, to make room for a call
 }
 
@@ -349,7 +349,7 @@ func (l *lane) send(s Stream, b []byte) bool {
 		if path != l.path {
 			l.throttle.Moved(now)
 			l.throttle.Relayed(now, path.Relayed)
-			l.path, l.relayed = path, path.Relayed
+			l.path = path
 		}
 		l.throttle.Observe(now, traffic)
 		n := len(b)

@@ -259,14 +259,14 @@ func TestPairThroughTrouble(t *testing.T) {
 						p.part[p.rng.IntN(len(p.part))] ^= 1
 					}
 				}
-				r := NewReceiver(p.r.offer, false, p.r.PausedByUs(), int64(len(p.part)))
+				r := NewReceiver(p.r.offer, false, p.r.ours, int64(len(p.part)))
 				r.Take()
 				p.r = r
 				p.connect()
 			case 7:
 				p.note("%d: the sender is killed", n)
 				p.disconnect()
-				p.s = NewSender(p.s.offer, p.tree, p.s.Taken(), p.s.PausedByUs())
+				p.s = NewSender(p.s.offer, p.tree, p.s.Taken(), p.s.ours)
 				p.connect()
 			}
 		}
@@ -429,5 +429,28 @@ func TestMeter(t *testing.T) {
 	m.Stop()
 	if p = m.progress(now, 20_000_000); p.Speed != 0 || p.Done == 0 {
 		t.Errorf("stopped: %+v", p)
+	}
+}
+
+// Whoever reads nothing of what he asks for again and again makes nothing grow.
+func TestDeafPeers(t *testing.T) {
+	p := newPair(t, 1, 4*ChunkSize)
+	p.connect()
+	p.r.receive(p.now, message{kind: kindOffer, offer: p.r.offer})
+	p.r.Take()
+	for range 1000 {
+		p.r.receive(p.now, message{kind: kindOffer, offer: p.r.offer})
+		p.r.receive(p.now, message{kind: kindPause})
+		p.r.receive(p.now, message{kind: kindGo})
+	}
+	if n := len(p.r.out); n > 8 {
+		t.Errorf("the receiver has %d messages to send", n)
+	}
+	p.s.End(Cancelled)
+	for range 1000 {
+		p.s.receive(p.now, message{kind: kindTake})
+	}
+	if n := len(p.s.out); n > 4 {
+		t.Errorf("the sender has %d messages to send", n)
 	}
 }

@@ -4,6 +4,7 @@ package files
 
 import (
 	"crypto/sha256"
+	"slices"
 	"time"
 )
 
@@ -72,9 +73,6 @@ func (r *Receiver) State() State { return state(r.ended, r.taken, r.ours || r.th
 
 // Reason returns why it is over; 0 before.
 func (r *Receiver) Reason() Reason { return r.ended }
-
-// PausedByUs reports whether Pause holds.
-func (r *Receiver) PausedByUs() bool { return r.ours }
 
 // Whole reports that every chunk is checked and on the disk.
 func (r *Receiver) Whole() bool { return r.taken && r.ended == 0 && r.have == r.chunks }
@@ -155,8 +153,10 @@ func (r *Receiver) answer() {
 // Share sets how many chunks may be asked for ahead, at least one.
 func (r *Receiver) Share(n int) { r.share = max(n, 1) }
 
-// void forgets what was asked for.
+// void forgets what was asked for, or waits to be: a sender that stops and goes
+// on while it reads nothing must not make that grow.
 func (r *Receiver) void() {
+	r.out = slices.DeleteFunc(r.out, func(m message) bool { return m.kind == kindWant })
 	r.asked.list, r.asked.page, r.asked.chunks = false, 0, 0
 	if !r.full {
 		r.buf = r.buf[:0]
@@ -187,7 +187,8 @@ func (r *Receiver) receive(now time.Time, m message) error {
 			return errRule("another offer under the same ID")
 		}
 		r.theirs, r.offered = false, true
-		r.void() // the sender starts anew
+		r.out = nil // all of it is said anew
+		r.void()    // the sender starts anew
 		r.answer()
 	case kindPause:
 		r.theirs = true
@@ -305,7 +306,7 @@ func (r *Receiver) hash(chunk int) (Hash, bool) {
 func (r *Receiver) takeData(now time.Time, m message) error {
 	start := int64(r.have) * ChunkSize
 	switch {
-	case m.offset < start || r.have == r.chunks:
+	case m.offset < start || r.have >= r.chunks:
 		return nil // sent twice, before a pause and after
 	case r.full:
 		return errRule("work was not done") // the owner's fault, and the lane's end

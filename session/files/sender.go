@@ -18,7 +18,7 @@ const (
 	Ended                    // see Reason
 )
 
-// String returns the word of the softphone's events, but for Ended.
+// String returns a word for it.
 func (s State) String() string {
 	switch s {
 	case Offered:
@@ -97,9 +97,6 @@ func (s *Sender) Reason() Reason { return s.ended }
 // Taken reports whether the receiver has accepted.
 func (s *Sender) Taken() bool { return s.taken }
 
-// PausedByUs reports whether Pause holds.
-func (s *Sender) PausedByUs() bool { return s.ours }
-
 // Up tells that there is a lane to the device, or that the device has begun a
 // new one to here: the offer is sent.
 func (s *Sender) Up(now time.Time) {
@@ -173,7 +170,7 @@ func errRule(what string) error { return fmt.Errorf("%w: %s", ErrMessage, what) 
 func (s *Sender) receive(now time.Time, m message) error {
 	s.again = now.Add(offerAgain)
 	if s.ended != 0 {
-		if m.kind == kindTake || m.kind == kindWant {
+		if (m.kind == kindTake || m.kind == kindWant) && len(s.out) == 0 {
 			s.say(kindEnd) // it has missed the end
 		}
 		return nil

@@ -125,7 +125,7 @@ func (t *Transfer) progress() (p Progress, relayed bool) {
 	}
 	p.Total = t.saved.Offer.Size
 	for peer, l := range t.d.lanes {
-		if peer.ID == t.saved.Peer && l.relayed {
+		if peer.ID == t.saved.Peer && l.path.Relayed {
 			relayed = true
 		}
 	}
@@ -175,6 +175,7 @@ func (t *Transfer) Accept(dir string) error {
 	}
 	if t.state() != Offered || d.closed {
 		s.discard()
+		d.cfg.Book.Later(t.saved) // it holds next
 		return fmt.Errorf("%w: accept", ErrState)
 	}
 	t.saved.Dir, t.saved.Taken = dir, true

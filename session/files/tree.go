@@ -21,8 +21,6 @@ const (
 	// MaxSize bounds a file: its list of pages takes 256 KiB.
 	MaxSize = 1 << 40
 
-	maxPages = MaxSize / ChunkSize / pageChunks
-
 	contextPage = "p2pos page v1"
 	contextRoot = "p2pos file v1"
 )
