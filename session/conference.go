@@ -251,16 +251,20 @@ func (h *Hub) Enter(ctx context.Context, id GroupID, quiet bool) (f *Conference,
 // roomCalls takes a call that is a leg of a room.
 func (h *Hub) roomCalls(now time.Time, c *Call, g *GroupCall) {
 	mine := h.cfg.Self.ID()
-	if !g.Roster.Has(mine) {
+	if !g.Roster.Has(mine) || !g.Roster.Has(c.peer.Identity) {
 		h.m.Reject(now, c.id, Denied)
 		return
 	}
 	known := slices.ContainsFunc(h.rosters, func(r *GroupRoster) bool { return r.ID == g.Roster.ID })
-	if !known && g.Quiet {
+	if !known && (g.Quiet || len(h.rosters) >= maxRosters) { // nobody who calls makes us forget a group
 		h.m.Reject(now, c.id, NoAnswer)
 		return
 	}
 	r := h.adopt(now, g.Roster, false)
+	if !r.Has(mine) { // a newer one is known here
+		h.m.Reject(now, c.id, Denied)
+		return
+	}
 	f := h.rooms[r.ID]
 	if f == nil {
 		if len(h.rooms) >= maxRooms {

@@ -29,7 +29,8 @@ func (h *Hub) searchLeg(f *Conference, e RoomRing) {
 		found, err := h.seek(ctx, t, pl.heard)
 		if errors.Is(err, ErrUnknownPeer) {
 			// No ticket, but perhaps it was met in this group before.
-			found, err = h.oldPlaces(ctx, e.Person, secret)
+			found, err = h.oldPlaces(ctx, e.Person)
+			pl.seal = &seal{secret: secret}
 		}
 		if err != nil {
 			return err
@@ -46,20 +47,21 @@ func (h *Hub) dialLeg(f *Conference, e RoomDial) {
 		if h.shut(e.at.cert.Identity) {
 			return ErrDenied
 		}
-		peer, err := h.visit(ctx, e.at, &seal{secret: secret})
+		peer, err := h.visit(ctx, e.at, identity.Secret{})
 		if err != nil {
 			return err
 		}
 		found := make(chan Peer, 1)
 		found <- peer
 		close(found)
+		pl.seal = &seal{secret: secret}
 		_, err = h.place(ctx, func() {}, found, pl)
 		return err
 	})
 }
 
 // oldPlaces visits a member where its devices were last.
-func (h *Hub) oldPlaces(ctx context.Context, id identity.ID, secret identity.Secret) (<-chan Peer, error) {
+func (h *Hub) oldPlaces(ctx context.Context, id identity.ID) (<-chan Peer, error) {
 	var list []place
 	if err := h.loop.Do(ctx, func(time.Time) { list = append(list, h.places[id]...) }); err != nil {
 		return nil, err
@@ -67,7 +69,7 @@ func (h *Hub) oldPlaces(ctx context.Context, id identity.ID, secret identity.Sec
 	found := make(chan Peer, len(list))
 	defer close(found)
 	for _, at := range list {
-		if peer, err := h.visit(ctx, at, &seal{secret: secret}); err == nil {
+		if peer, err := h.visit(ctx, at, identity.Secret{}); err == nil {
 			found <- peer
 		}
 	}
@@ -106,8 +108,8 @@ func legReason(err error) Reason {
 	return Offline
 }
 
-// wants tells whether a leg that was searched for is to be placed, and notes it.
-func (f *Conference) wants(pl *placement, c *Call) {
+// took notes the call that a leg has become.
+func (f *Conference) took(pl *placement, c *Call) {
 	f.legs[pl.leg] = c
 	c.room, c.roomLeg, c.edition = f, pl.leg, pl.wish.Group.Roster.Edition
 }

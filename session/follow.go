@@ -186,7 +186,7 @@ func (h *Hub) pursue(c *Call, e TransferAsked) error {
 	defer cancel()
 	found := make(chan Peer, maxPassPlaces)
 	for _, at := range e.Pass.places {
-		peer, err := h.visit(ctx, at, &seal{pass: &e.Pass})
+		peer, err := h.visit(ctx, at, identity.Secret{})
 		if err != nil {
 			h.log.Debug("not visited", "node", identity.NodeIDOf(at.key), "err", err)
 			continue
@@ -195,7 +195,7 @@ func (h *Hub) pursue(c *Call, e TransferAsked) error {
 	}
 	close(found)
 	_, err := h.place(ctx, func() {}, found, placement{
-		wish: Wish{Pass: &e.Pass}, heard: make(chan struct{}), of: c, asked: e.Number,
+		wish: Wish{Pass: &e.Pass}, seal: &seal{pass: &e.Pass}, heard: make(chan struct{}), of: c, asked: e.Number,
 	})
 	return err
 }

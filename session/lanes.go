@@ -93,7 +93,10 @@ func (h *Hub) openSession(r *remote) {
 		}
 		r.heard[l] = true
 		s := r.session
-		h.wg.Go(func() { h.acceptOn(s, l) })
+		h.wg.Go(func() {
+			h.acceptOn(s, l)
+			h.loop.Do(h.ctx, func(time.Time) { delete(r.heard, l) }) // it may be closed by now, which is no harm
+		})
 	}
 }
 

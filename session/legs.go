@@ -83,6 +83,7 @@ func (h *Hub) PlaceVideo(ctx context.Context, t overlay.Target, video []media.Co
 // placement is what a search for devices is for.
 type placement struct {
 	wish  Wish
+	seal  *seal         // nil = each INVITE goes as the node is known
 	heard chan struct{} // closed when a device has said anything
 	of    *Call         // the call whose other side has transferred us; nil = none
 	asked uint8         // the number of its request
@@ -125,7 +126,7 @@ func (h *Hub) placeFirst(ctx context.Context, p Peer, pl placement) (c *Call, er
 			return
 		}
 		var id CallID
-		if id, err = h.dial(now, p, pl.wish); err != nil {
+		if id, err = h.dial(now, p, &pl); err != nil {
 			return
 		}
 		if c = h.calls[id]; c != nil {
@@ -139,7 +140,7 @@ func (h *Hub) placeFirst(ctx context.Context, p Peer, pl placement) (c *Call, er
 		c = h.newCall(id, p, "", false, ov)
 		c.placement = pl
 		if pl.room != nil {
-			pl.room.wants(&pl, c)
+			pl.room.took(&pl, c)
 		}
 		if pl.of != nil {
 			h.emit(CallDiverted{pl.of, c})
@@ -157,12 +158,13 @@ func (h *Hub) placeFirst(ctx context.Context, p Peer, pl placement) (c *Call, er
 }
 
 // dial makes one more call of the Machine.
-func (h *Hub) dial(now time.Time, p Peer, w Wish) (CallID, error) {
+func (h *Hub) dial(now time.Time, p Peer, pl *placement) (CallID, error) {
 	r := h.peers[p.Node]
 	if r == nil || !r.proved {
 		return CallID{}, overlay.ErrDown
 	}
-	return h.m.PlaceAs(now, p, w)
+	r.once = pl.seal // in place of what another call has not used
+	return h.m.PlaceAs(now, p, pl.wish)
 }
 
 // placeMore rings the devices that are found after the first one, until the
@@ -191,7 +193,7 @@ func (h *Hub) addLeg(now time.Time, c *Call, p Peer) {
 		return
 	}
 	c.ringing.tried = append(c.ringing.tried, p)
-	id, err := h.dial(now, p, c.placement.wish)
+	id, err := h.dial(now, p, &c.placement)
 	if err != nil || h.calls[id] != nil {
 		return // rung already, or more devices than one person has
 	}

@@ -175,16 +175,16 @@ func (h *Hub) keepPlace(cert identity.Certificate, key ed25519.PublicKey) {
 	h.places[cert.Identity] = append(list, place{cert, key})
 }
 
-// seal is what INVITEs to a node that was met are wrapped with: a reach secret that
-// is kept, or for one INVITE a pass or a group's secret.
+// seal is what the INVITEs of one call are wrapped with: a pass or a group's
+// secret.
 type seal struct {
 	secret identity.Secret
 	pass   *Pass
-	keep   bool
 }
 
-// visit meets the node of a device. It returns the peer to ring.
-func (h *Hub) visit(ctx context.Context, at place, with *seal) (Peer, error) {
+// visit meets the node of a device, whose reach secret is known unless it is zero.
+// It returns the peer to ring.
+func (h *Hub) visit(ctx context.Context, at place, secret identity.Secret) (Peer, error) {
 	p, release, err := h.ov.Meet(ctx, at.key)
 	if err != nil {
 		return Peer{}, err
@@ -197,13 +197,8 @@ func (h *Hub) visit(ctx context.Context, at place, with *seal) (Peer, error) {
 		}
 		var r *remote
 		if r, err = h.met(now, p, at.cert); err == nil {
-			switch {
-			case !with.keep:
-				r.once = with
-			case with.secret != (identity.Secret{}):
-				r.secret, r.once = with.secret, nil
-			default:
-				r.once = nil
+			if secret != (identity.Secret{}) {
+				r.secret = secret
 			}
 			peer = r.peer
 		}

@@ -240,6 +240,7 @@ func (r *Room) Up(now time.Time, leg Leg, p Peer, at place) {
 		if o.leg != 0 {
 			r.emit(RoomHang{o.leg, Elsewhere})
 			if o.phase == seatIn {
+				r.unlist(o.peer)
 				r.emit(RoomLeft{o.leg, o.peer, Elsewhere})
 			}
 		}
@@ -268,11 +269,19 @@ func (r *Room) Down(now time.Time, leg Leg, why Reason) {
 		s.again = now.Add(legAgain << s.tries)
 	}
 	if was == seatIn {
+		r.unlist(s.peer)
 		s.tries = 0
 		r.emit(RoomLeft{leg, s.peer, why})
 		r.emit(RoomTell{})
 	}
 	r.settle(why)
+}
+
+// unlist forgets what somebody said whose leg has ended.
+func (r *Room) unlist(p Peer) {
+	for _, s := range r.seats {
+		s.listed = without(s.listed, p)
+	}
 }
 
 // final tells whether a leg ended because somebody wanted it to.

@@ -52,9 +52,8 @@ func parseGroupCall(now time.Time, b []byte) (*GroupCall, error) {
 
 // roomWord is what one side of a leg last said of the room.
 type roomWord struct {
-	edition uint32
-	seats   []byte // UPDATE field 8; nil = nothing said
-	roster  []byte // UPDATE field 9; nil = none
+	seats  []byte // UPDATE field 8; nil = nothing said
+	roster []byte // UPDATE field 9; nil = none
 }
 
 func appendSeats(b []byte, edition uint32, list []place) []byte {
@@ -109,7 +108,7 @@ func (m *Machine) TellRoom(now time.Time, id CallID, edition uint32, seats []pla
 	if c == nil || c.phase != phaseTalk || c.group == (GroupID{}) {
 		return fmt.Errorf("%w: room %s", ErrNoCall, id.Short())
 	}
-	w := roomWord{edition: edition, seats: appendSeats(nil, edition, seats)}
+	w := roomWord{seats: appendSeats(nil, edition, seats)}
 	if roster != nil {
 		w.roster = roster.raw
 	}
@@ -126,6 +125,9 @@ func (m *Machine) receiveRoom(now time.Time, c *call, u *update) {
 	if c.group == (GroupID{}) || u.room.seats == nil || bytes.Equal(u.room.seats, k.theirRoom.seats) && bytes.Equal(u.room.roster, k.theirRoom.roster) {
 		return
 	}
+	if !k.rooms.takeOf(now, 4*MaxMembers, time.Second) {
+		return // taken when it comes again
+	}
 	edition, list, _ := checkSeats(u.room.seats)
 	e := RoomSaid{ID: c.id, Edition: edition, seats: verified(now, list)}
 	if u.room.roster != nil {
@@ -137,7 +139,7 @@ func (m *Machine) receiveRoom(now time.Time, c *call, u *update) {
 	m.emit(e)
 }
 
-// lines tells whether one more call, of a group or none, is one too many.
+// full tells whether one more call, of a group or none, is one too many.
 func (m *Machine) full(g GroupID) bool {
 	if g == (GroupID{}) {
 		return m.occupied() >= m.o.MaxCalls

@@ -88,7 +88,7 @@ func (h *Hub) search(ctx context.Context, t overlay.Target, known Peer, places [
 	located, unknown := make(chan struct{}), make(chan struct{})
 	defer close(located)
 	visit := func(at place) {
-		peer, err := h.visit(ctx, at, &seal{secret: t.Secret, keep: true})
+		peer, err := h.visit(ctx, at, t.Secret)
 		if err != nil {
 			h.log.Debug("not visited", "node", identity.NodeIDOf(at.key), "err", err)
 			return

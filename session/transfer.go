@@ -257,7 +257,7 @@ type transferring struct {
 // reach secret is known. Error: ErrNoCall.
 func (m *Machine) NewPass(now time.Time, id CallID, callee identity.ID, reach identity.Secret, places []place) (Pass, error) {
 	c := m.find(id)
-	if c == nil || c.phase != phaseTalk {
+	if c == nil || c.phase != phaseTalk || c.group != (GroupID{}) {
 		return Pass{}, fmt.Errorf("%w: transfer %s", ErrNoCall, id.Short())
 	}
 	return newPass(now, m.self, c.peer.Identity, callee, reach, places[:min(len(places), maxPassPlaces)]), nil
@@ -267,7 +267,7 @@ func (m *Machine) NewPass(now time.Time, id CallID, callee identity.ID, reach id
 // ErrNoCall; ErrBusy while another transfer is under way, or after too many.
 func (m *Machine) Transfer(now time.Time, id CallID, p Pass) error {
 	c := m.find(id)
-	if c == nil || c.phase != phaseTalk {
+	if c == nil || c.phase != phaseTalk || c.group != (GroupID{}) { // a leg of a room goes nowhere else
 		return fmt.Errorf("%w: transfer %s", ErrNoCall, id.Short())
 	}
 	t := &c.talk.transfer
@@ -306,7 +306,7 @@ func (m *Machine) Transferred(now time.Time, id CallID) error {
 // receiveTransfer takes the fields of an UPDATE that are about transfers.
 func (m *Machine) receiveTransfer(now time.Time, c *call, u *update) {
 	t := &c.talk.transfer
-	if w := u.transfer; w != nil && w.number > t.theirs && w.number <= maxTransfers {
+	if w := u.transfer; w != nil && c.group == (GroupID{}) && w.number > t.theirs && w.number <= maxTransfers {
 		t.theirs = w.number
 		p, ok := w.pass(now, m.peers[c.peer].cert)
 		if !ok || w.callee == m.self.ID() || w.callee == c.peer.Identity {

@@ -136,7 +136,7 @@ func parseUpdate(plain []byte) (u update, err error) {
 		case tag == 7 && len(v) == 3 && v[0] != 0:
 			u.verdict = transferVerdict{v[0], TransferState(v[1]), Reason(v[2])}
 		case tag == 8 && len(v) <= maxSeatsField:
-			u.room.edition, _, ok = checkSeats(v)
+			_, _, ok = checkSeats(v)
 			u.room.seats = v
 		case tag == 9 && len(v) > 0 && len(v) <= maxGroupRoster:
 			u.room.roster = v
@@ -160,6 +160,7 @@ type talk struct {
 	again          time.Time // news is sent again; zero = not any more
 	ours, theirs   State
 	rate           allowance // of changes of theirs
+	rooms          allowance // of what they say of a room, which costs signatures to check
 	recording      bool      // that we record, or no longer, is news
 	words          bool      // they are known on this side
 	transfer       transferring
