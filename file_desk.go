@@ -304,7 +304,7 @@ func (n *Node) link(t overlay.Target) {
 	defer tick.Stop()
 	for {
 		wg.Go(func() {
-			for range n.hub.Summon(ctx, t) {
+			for range n.hub.Sessions(ctx, t) {
 				stop() // SessionUp tells the desk
 			}
 		})

@@ -4,7 +4,6 @@ package identity
 
 import (
 	"bytes"
-	"cmp"
 	"crypto/ed25519"
 	"encoding/binary"
 	"errors"
@@ -219,7 +218,7 @@ func ParseRoster(b []byte) (*Roster, error) {
 			for in.Len() > 0 && in.Err() == nil {
 				roles = append(roles, string(in.Vec8()))
 			}
-			if len(roles) > MaxRoles || !slices.IsSortedFunc(roles, cmp.Compare[string]) || slices.ContainsFunc(roles, func(s string) bool { return !goodRole(s) }) {
+			if len(roles) > MaxRoles || !slices.IsSorted(roles) || slices.ContainsFunc(roles, func(s string) bool { return !goodRole(s) }) {
 				return ErrRoster
 			}
 		case 6, 6 + 1, 6 + memberFields - 1:

@@ -11,9 +11,6 @@ import (
 	"github.com/p2pos/p2pos/overlay"
 )
 
-// legTime bounds the search for one member's devices.
-const legTime = searchTime
-
 var errLegGone = errors.New("session: the leg is not wanted any more")
 
 // searchLeg looks for a member and rings every device that is found.
@@ -78,7 +75,7 @@ func (h *Hub) oldPlaces(ctx context.Context, id identity.ID) (<-chan Peer, error
 
 // makeLeg runs what makes a leg in the background.
 func (h *Hub) makeLeg(f *Conference, leg Leg, quiet bool, do func(context.Context, placement) error) {
-	ctx, stop := context.WithTimeout(h.ctx, legTime)
+	ctx, stop := context.WithTimeout(h.ctx, searchTime)
 	f.pending[leg] = stop
 	pl := placement{
 		wish: Wish{Group: &GroupCall{Roster: f.room.Roster(), Quiet: quiet}}, heard: make(chan struct{}), room: f, leg: leg,

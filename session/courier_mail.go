@@ -13,7 +13,7 @@ import (
 
 // putMail puts one blob into a mailbox.
 func (c *courier) putMail(now time.Time, o chat.Put) {
-	err := c.h.ctx.Err()
+	var err error
 	select {
 	case c.puts <- struct{}{}:
 		ctx, cancel := context.WithTimeout(c.h.ctx, putTime)

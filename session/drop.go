@@ -84,7 +84,7 @@ func (h *Hub) expel(now time.Time, who func(Peer) bool) {
 		r.release()
 		h.closeSession(r)
 		h.m.Leave(now, r.peer)
-		h.unkin(r)
+		h.hide(r)
 		h.forgetCourier(r)
 	}
 }

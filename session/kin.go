@@ -4,6 +4,7 @@ package session
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -353,7 +354,10 @@ func (k *Kin) adopt(now time.Time, l identity.DeviceList) {
 // receiveList takes the list of another device.
 func (k *Kin) receiveList(now time.Time, o *kinsman, m deviceMessage) error {
 	l, err := identity.ParseDeviceList(m.f[1])
-	if err != nil || l.ID != k.self.ID() {
+	if err == nil && l.ID != k.self.ID() {
+		err = errors.New("somebody else's")
+	}
+	if err != nil {
 		return fmt.Errorf("%w: device list: %w", ErrForged, err)
 	}
 	var v identity.Revocations

@@ -123,37 +123,35 @@ func (h *Hub) expelRevoked(now time.Time, id identity.ID) {
 
 // linked tells who is proved on a link what he should know.
 func (h *Hub) linked(now time.Time, r *remote) {
-	if r.peer.Identity == h.cfg.Self.ID() {
-		if h.kin.kinsman(r.peer) == nil {
-			h.emit(DeviceUp{r.peer})
-		}
+	own := r.peer.Identity == h.cfg.Self.ID()
+	switch {
+	case r.shown:
+	case own:
+		h.emit(DeviceUp{r.peer})
+	default:
+		h.emit(PersonUp{r.peer})
+	}
+	r.shown = true
+	if own {
 		h.kin.Meet(now, r.peer, r.cert)
 		return
-	}
-	if !r.shown {
-		r.shown = true
-		h.emit(PersonUp{r.peer})
 	}
 	if v := h.kin.Revocations(); v.Raw() != nil {
 		h.tell(r, appendDevice(kinRevoked, v.Raw()))
 	}
 }
 
-// unkin tells that a link with an own device is gone.
-func (h *Hub) unkin(r *remote) {
-	if r.peer.Identity == h.cfg.Self.ID() {
-		h.emit(DeviceDown{r.peer})
-	}
-	h.hide(r)
-	h.kin.Lost(r.peer)
-}
-
 // hide tells that somebody is not linked any more.
 func (h *Hub) hide(r *remote) {
-	if r.shown {
-		r.shown = false
+	switch {
+	case !r.shown:
+	case r.peer.Identity == h.cfg.Self.ID():
+		h.emit(DeviceDown{r.peer})
+	default:
 		h.emit(PersonDown{r.peer})
 	}
+	r.shown = false
+	h.kin.Lost(r.peer)
 }
 
 // tell sends what is for a link alone: nothing of it is for devices that were

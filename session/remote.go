@@ -28,7 +28,7 @@ type remote struct {
 	heard   map[*overlay.Link]bool
 	guest   bool // came by a one-use ticket alone; seen: came at all
 	seen    bool
-	shown   bool            // PersonUp was told
+	shown   bool            // PersonUp or DeviceUp was told
 	secret  identity.Secret // under which our INVITEs go to a node that was met; zero = proved on a link
 	once    *seal           // for the next INVITE, in place of secret
 }
@@ -234,7 +234,7 @@ func (h *Hub) gone(now time.Time, p *overlay.Peer, bye bool) {
 	}
 	r.proved = false
 	r.release()
-	h.unkin(r)
+	h.hide(r)
 	h.closeSession(r)
 	if bye {
 		h.m.Leave(now, r.peer)
