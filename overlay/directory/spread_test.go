@@ -39,6 +39,10 @@ func TestHandover(t *testing.T) {
 	crowd := neighbours(2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18)
 	s.SetNeighbours(now, crowd)
 	b := record(t, d, 0, 1)
+	for !s.among(keyOf(t, b), crowd, far) { // who is far from the key has no rounds
+		d = newDevice(t)
+		b = record(t, d, 0, 1)
+	}
 	if s.Put(now, b, netip.Prefix{}); !s.Deadline().Before(now.Add(soon)) {
 		t.Errorf("deadline after %v", s.Deadline().Sub(now))
 	}
