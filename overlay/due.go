@@ -109,6 +109,7 @@ func (c *core) advancePeer(now time.Time, p *Peer) {
 		s.coolAt = time.Time{}
 		c.unrelay(now, p, false)
 		c.offTURN(now, p)
+		c.turnRest()
 	}
 	if p.both.Load() && !now.Before(s.bothUntil) {
 		p.both.Store(false)

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/p2pos/p2pos/internal/sock"
 	"github.com/p2pos/p2pos/nat"
 )
 
@@ -58,12 +59,16 @@ func (c *core) punch(now time.Time, p *Peer, theirs nat.Offer) {
 func (c *core) addCandidates(now time.Time, p *Peer, addrs []netip.AddrPort) {
 	for _, a := range addrs {
 		for _, path := range c.o.pathsTo(a) {
-			if c.attested(p, a) {
-				p.state.paths.AddAttested(now, path)
-			} else {
-				p.state.paths.Add(now, path)
-			}
+			c.addPath(now, p, path)
 		}
+	}
+}
+
+func (c *core) addPath(now time.Time, p *Peer, path sock.Path) {
+	if c.attested(p, path.Remote) {
+		p.state.paths.AddAttested(now, path)
+	} else {
+		p.state.paths.Add(now, path)
 	}
 }
 

@@ -5,6 +5,7 @@ package overlay
 import (
 	"context"
 	"crypto/sha256"
+	"fmt"
 	"maps"
 	"net/netip"
 	"slices"
@@ -32,10 +33,15 @@ const (
 	// turnTries of a person's addresses are written to from the server: its
 	// outside address and what its interfaces have.
 	turnTries = 4
-	// turnWorn is how many addresses may have been written to from an allocation
-	// before it is changed for a new one in a quiet moment: it has room for 256,
-	// for good.
-	turnWorn = 96
+	// turnLasts is for how long an address served that was a good one: another is
+	// asked for at once. A server that takes back what it has just given is left
+	// alone for a while.
+	turnLasts = time.Minute
+	// turnFull addresses may be written to from an allocation, for good: package
+	// relay has room for as many hosts. Above turnWorn, half of them, it is changed
+	// for a new one in a quiet moment.
+	turnFull = 64
+	turnWorn = turnFull / 2
 )
 
 // turning is what the loop knows of TURN servers.
@@ -54,27 +60,40 @@ type turnLocal struct {
 
 // holdTURN keeps an address at a server until the overlay is closed.
 func (o *Overlay) holdTURN(number int, cfg relay.TURN, renew <-chan struct{}) {
+	retryTURN(o.ctx, renew, func() error { return o.useTURN(number, cfg, renew) }, func(err error, wait time.Duration) {
+		o.log.Warn("no TURN server", "url", cfg.URL, "err", err, "again", wait)
+	})
+}
+
+// retryTURN calls use again and again, at once only when that ended without an
+// error or after turnLasts. failed hears of the others.
+func retryTURN(ctx context.Context, renew <-chan struct{}, use func() error, failed func(err error, wait time.Duration)) {
 	wait := turnFirst
-	for o.ctx.Err() == nil {
-		if err := o.useTURN(number, cfg, renew); err != nil && o.ctx.Err() == nil {
-			o.log.Warn("no TURN server", "url", cfg.URL, "err", err, "again", wait)
-			timer := time.NewTimer(wait)
-			select {
-			case <-timer.C:
-			case <-renew: // another network: it may be there
-			case <-o.ctx.Done():
-			}
-			timer.Stop()
-			wait = min(2*wait, turnMost)
+	for ctx.Err() == nil {
+		began := time.Now()
+		err := use()
+		if ctx.Err() != nil {
+			return
+		}
+		if err == nil || time.Since(began) >= turnLasts {
+			wait = turnFirst
 			continue
 		}
-		wait = turnFirst
+		failed(err, wait)
+		timer := time.NewTimer(wait)
+		select {
+		case <-timer.C:
+		case <-renew: // another network: it may be there
+		case <-ctx.Done():
+		}
+		timer.Stop()
+		wait = min(2*wait, turnMost)
 	}
 }
 
 // useTURN gets an address and uses it for as long as it lasts. The error is why
-// there was none.
-func (o *Overlay) useTURN(number int, cfg relay.TURN, renew <-chan struct{}) error {
+// there was none, or none any more; nil = another one is wanted.
+func (o *Overlay) useTURN(number int, cfg relay.TURN, renew <-chan struct{}) (err error) {
 	ctx, cancel := context.WithTimeout(o.ctx, turnTime)
 	conn, err := relay.DialTURN(ctx, cfg)
 	cancel()
@@ -91,6 +110,7 @@ func (o *Overlay) useTURN(number int, cfg relay.TURN, renew <-chan struct{}) err
 	})
 	select {
 	case <-conn.Done():
+		err = fmt.Errorf("overlay: TURN address lost: %w", conn.Err())
 		o.log.Info("TURN address lost", "url", cfg.URL, "err", conn.Err())
 	case <-renew:
 	case <-o.ctx.Done():
@@ -98,15 +118,15 @@ func (o *Overlay) useTURN(number int, cfg relay.TURN, renew <-chan struct{}) err
 	o.loop.Do(o.ctx, func(now time.Time) { o.core.turnDown(now, local) })
 	o.sock.Remove(local)
 	conn.Close()
-	return nil
+	return err
 }
 
 func (c *core) turnUp(now time.Time, local int, at turnLocal) {
 	c.turn.locals[local] = at
 	c.o.log.Info("TURN address", "url", at.server, "socket", local)
 	c.shareSoon(now)
-	for _, p := range slices.Clone(c.order) {
-		if p.state.media {
+	for _, p := range c.order {
+		if p.state.media || p.state.shared && !c.direct(p) { // it had a path through the last address, perhaps
 			c.overTURN(now, p)
 		}
 	}
@@ -114,11 +134,7 @@ func (c *core) turnUp(now time.Time, local int, at turnLocal) {
 
 func (c *core) turnDown(now time.Time, local int) {
 	delete(c.turn.locals, local)
-	for _, p := range slices.Clone(c.order) {
-		if p.state.paths != nil {
-			p.state.paths.SocketDown(now, local)
-		}
-	}
+	c.socketDown(now, local)
 	c.shareSoon(now)
 }
 
@@ -178,32 +194,32 @@ func (c *core) overTURN(now time.Time, p *Peer) {
 	if s.paths == nil {
 		return
 	}
-	add := func(path sock.Path) {
-		if c.attested(p, path.Remote) {
-			s.paths.AddAttested(now, path)
-		} else {
-			s.paths.Add(now, path)
-		}
-	}
-	for _, a := range s.atTURN {
-		for _, path := range c.o.pathsTo(a) {
-			add(path)
-		}
-	}
+	c.addCandidates(now, p, s.atTURN)
 	for _, i := range c.turnLocals() {
 		l := c.turn.locals[i]
 		tries := append([]netip.AddrPort{s.offer.Outside}, s.offer.Candidates...)
 		tries = append(append(tries, s.told...), s.atTURN...)
-		n := 0
-		for _, a := range tries {
-			if !a.IsValid() || a.Addr().Is4() != l.addr.Addr().Is4() || n == turnTries {
-				continue
-			}
-			n++
-			l.used[a] = true
-			add(sock.Path{Local: i, Remote: a})
+		for _, a := range l.choose(tries) {
+			c.addPath(now, p, sock.Path{Local: i, Remote: a})
 		}
 	}
+}
+
+// choose picks those of a person's addresses that are written to from the server,
+// and notes them. Who names ever new ones gets no more than the allocation has room
+// for.
+func (l turnLocal) choose(tries []netip.AddrPort) (list []netip.AddrPort) {
+	for _, a := range tries {
+		if !a.IsValid() || a.Addr().Is4() != l.addr.Addr().Is4() || !l.used[a] && len(l.used) >= turnFull {
+			continue
+		}
+		if len(list) == turnTries {
+			break
+		}
+		l.used[a] = true
+		list = append(list, a)
+	}
+	return list
 }
 
 // offTURN leaves the servers' paths to a person when there is a direct one and no
@@ -217,7 +233,6 @@ func (c *core) offTURN(now time.Time, p *Peer) {
 			p.state.paths.Remove(now, q.Path)
 		}
 	}
-	c.turnRest()
 }
 
 // turnServer says which server a path to p leads through; "" for other paths.
