@@ -317,6 +317,7 @@ func (c *core) surplus(now time.Time, node identity.NodeID) {
 		return
 	} else if l != nil && l.dialled && !p.state.wanted && now.Sub(l.since) < purposeTime {
 		p.state.spareAt = l.since.Add(purposeTime)
+		c.touch(p)
 		return
 	}
 	c.part(p)

@@ -129,6 +129,7 @@ func (c *core) evict(p *Peer) {
 		c.unmesh(c.latest, p)
 		c.relayUp(c.latest, p)
 		c.o.events.push(PeerDown{p, true})
+		c.unroster(c.latest, p)
 	}
 	c.drop(p)
 	for _, l := range links {
@@ -275,9 +276,7 @@ func (c *core) lost(now time.Time, l *Link, bye bool) {
 	c.unobserve(now, p)
 	c.unmesh(now, p)
 	c.o.events.push(PeerDown{p, bye})
-	if c.o.rostered() {
-		c.sayRoster(c.spread.down(now, p.node, c.o.rosterNumber()))
-	}
+	c.unroster(now, p)
 	if s.refs <= 0 {
 		c.drop(p)
 	}

@@ -5,6 +5,7 @@ package overlay
 import (
 	"encoding/binary"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/p2pos/p2pos/identity"
@@ -116,12 +117,7 @@ func (s *spreading) up(now time.Time, node identity.NodeID, theirs, ours uint64)
 
 func (s *spreading) down(now time.Time, node identity.NodeID, ours uint64) []rosterSay {
 	delete(s.known, node)
-	for i, id := range s.order {
-		if id == node {
-			s.order = append(s.order[:i:i], s.order[i+1:]...)
-			break
-		}
-	}
+	s.order = slices.DeleteFunc(s.order, func(id identity.NodeID) bool { return id == node })
 	if s.from != node {
 		return nil
 	}

@@ -260,6 +260,13 @@ func (c *core) sayRoster(list []rosterSay) {
 	}
 }
 
+// unroster forgets what roster a neighbour has: the link is gone.
+func (c *core) unroster(now time.Time, p *Peer) {
+	if c.o.rostered() {
+		c.sayRoster(c.spread.down(now, p.node, c.o.rosterNumber()))
+	}
+}
+
 // rosterAdopted spreads a newer roster and ends the links that it forbids.
 func (c *core) rosterAdopted(now time.Time) {
 	c.sayRoster(c.spread.adopted(c.o.rosterNumber()))
