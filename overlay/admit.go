@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/p2pos/p2pos/identity"
+	"github.com/p2pos/p2pos/overlay/relay"
 )
 
 // RelayAsk is a question to Config.MayRelay: may this node carry flows of a
@@ -16,8 +17,8 @@ type RelayAsk struct {
 	Addr netip.AddrPort  // where its packets come from
 }
 
-// maxRelayAsked questions are open at a time; for other neighbours nothing is
-// carried before they are asked about, on the next change of their path.
+// maxRelayAsked questions are open at a time. For other neighbours nothing is
+// carried yet: each answer makes room for the question about the next one.
 const maxRelayAsked = 16
 
 // admission is what the application says of a neighbour.
@@ -46,9 +47,12 @@ func (c *core) mayRelay(p *Peer) bool {
 	answer := func(v admission) {
 		c.o.loop.Do(c.o.ctx, func(now time.Time) {
 			c.relays.asked--
-			if s.admitted = v; v == admitYes && s.relay && c.peers[p.node] == p {
-				s.relay = false
-				c.relayUp(now, p)
+			s.admitted = v
+			c.serveFlows(now, p)
+			for _, q := range c.order {
+				if q.state.admitted == admitUnasked {
+					c.serveFlows(now, q)
+				}
 			}
 		})
 	}
@@ -61,4 +65,17 @@ func (c *core) mayRelay(p *Peer) bool {
 		answer(admitYes)
 	}()
 	return false
+}
+
+// serveFlows has flows of a neighbour carried, once the application allows it.
+func (c *core) serveFlows(now time.Time, p *Peer) {
+	l := p.link.Load()
+	if !p.state.relay || l == nil || c.peers[p.node] != p || !c.mayRelay(p) {
+		return
+	}
+	n := relay.Neighbour{Salt: salt(p, l), Seen: seen(p)}
+	if a := p.state.active.Remote.Addr(); c.o.cfg.Network.IsPublic() && !inside(a) {
+		n.Addr = a
+	}
+	c.relays.server.LinkUp(now, p.node, n)
 }

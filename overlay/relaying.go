@@ -136,14 +136,8 @@ func (c *core) relayUp(now time.Time, p *Peer) {
 	switch {
 	case direct && !s.relay:
 		s.relay = true
-		n := relay.Neighbour{Salt: salt(p, l), Seen: seen(p)}
-		if a := s.active.Remote.Addr(); c.o.cfg.Network.IsPublic() && !inside(a) {
-			n.Addr = a
-		}
-		c.relays.client.LinkUp(now, p.node, n.Salt)
-		if c.mayRelay(p) {
-			c.relays.server.LinkUp(now, p.node, n)
-		}
+		c.relays.client.LinkUp(now, p.node, salt(p, l))
+		c.serveFlows(now, p)
 	case s.relay && (!s.linked || !direct && !s.lost):
 		s.relay = false
 		c.relays.server.LinkDown(now, p.node)
