@@ -12,14 +12,30 @@ import (
 	"github.com/p2pos/p2pos/overlay/relay"
 )
 
-// double says where copies of a call's packets go. While it is relayed, or its
-// direct path is in doubt, that is the path through a second relay: losing one of the
-// two is not heard then. A path that doubt adds may lead through the very relay that
-// is in doubt, or be as dead as the first, so it doesn't count. When nothing is heard
-// any more, new flows are used before they are proved - their relays are neighbours,
-// so this aims at nobody - and the paths that served last, whatever probes say: it
-// may be our own network that is down, and they are the first to be there again.
+// double says where copies of a call's packets go: to no path twice, for the list is
+// held against what the socket made of it.
 func (c *core) double(now time.Time, p *Peer, primary sock.Path, also []sock.Path) []sock.Path {
+	return others(primary, c.copies(now, p, primary, also))
+}
+
+// others returns a list's paths but the primary one, each once.
+func others(primary sock.Path, list []sock.Path) (once []sock.Path) {
+	for _, path := range list {
+		if path != primary && !slices.Contains(once, path) {
+			once = append(once, path)
+		}
+	}
+	return once
+}
+
+// copies lists where they could go. While a call is relayed, or its direct path is in
+// doubt, that is the path through a second relay: losing one of the two is not heard
+// then. A path that doubt adds may lead through the very relay that is in doubt, or be
+// as dead as the first, so it doesn't count. When nothing is heard any more, new flows
+// are used before they are proved - their relays are neighbours, so this aims at
+// nobody - and the paths that served last, whatever probes say: it may be our own
+// network that is down, and they are the first to be there again.
+func (c *core) copies(now time.Time, p *Peer, primary sock.Path, also []sock.Path) []sock.Path {
 	s := &p.state
 	if !s.media {
 		return also
