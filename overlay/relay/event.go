@@ -99,14 +99,6 @@ func (Opened) event()   {}
 func (Refused) event()  {}
 func (Down) event()     {}
 
-// Ask is a question for the policy: may this be?
-type Ask struct {
-	Kind     Kind
-	From, To identity.NodeID // opener and target; To is the next relay when TwoHop
-	TwoHop   bool
-	Reserve  bool // To wants a voucher for From; no flow yet
-}
-
 // neighbour is what a Server knows of one link.
 type neighbour struct {
 	party   party

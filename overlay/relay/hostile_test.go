@@ -3,7 +3,6 @@
 package relay
 
 import (
-	"errors"
 	"fmt"
 	"net/netip"
 	"testing"
@@ -154,19 +153,6 @@ func TestQuotas(t *testing.T) {
 		}
 		_, r, n := star(t, Limits{TwoHop: -1}, 2)
 		n[0].refused(n[0].ask(r, Request{Target: n[1].id, Kind: Call, Nested: true}), Off)
-	})
-	t.Run("policy", func(t *testing.T) {
-		g, r, n := star(t, Limits{}, 2)
-		var asks []Ask
-		r.server.cfg.Policy = func(a Ask) error { asks = append(asks, a); return errors.New("no") }
-		n[0].refused(n[0].ask(r, Request{Target: n[1].id, Kind: Link}), Denied)
-		q, _ := n[0].client.Reserve(g.now, r.id, n[1].id, Call)
-		g.run()
-		n[0].refused(q, Denied)
-		if want := []Ask{{Link, n[0].id, n[1].id, false, false}, {Call, n[1].id, n[0].id, false, true}}; fmt.Sprint(asks) != fmt.Sprint(want) {
-			t.Errorf("%+v", asks)
-		}
-		consistent(t, r.server)
 	})
 }
 

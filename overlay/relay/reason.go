@@ -18,7 +18,7 @@ const (
 	Closed    Reason = iota // somebody has no more need of it
 	Busy                    // this relay is full
 	Share                   // this neighbour, or its network, has its share already
-	Denied                  // by policy
+	Denied                  // by policy; other versions may say so
 	NoLink                  // the relay has no link to that node
 	Declined                // the other end doesn't want it
 	Timeout                 // no answer

@@ -93,9 +93,6 @@ func (s *Server) reservable(l *neighbour, m message) (why Reason, hold bool) {
 	if !known && len(s.book) >= maxBook {
 		return Busy, false
 	}
-	if s.cfg.Policy != nil && s.cfg.Policy(Ask{Kind: m.kind, From: m.node, To: me, Reserve: true}) != nil {
-		return Denied, false
-	}
 	return Closed, l.lapses < maxLapses || s.now.Sub(l.lapsed) > lapseMemory
 }
 

@@ -64,9 +64,6 @@ func (o *outbox) NextEvent() (Event, bool) {
 type ServerConfig struct {
 	Key    ed25519.PrivateKey // the node key; it signs vouchers
 	Limits Limits
-	// Policy refuses by returning an error; nil allows all. It runs inside the
-	// machine: it must return at once and not call back.
-	Policy func(Ask) error
 	// LastUsed says when the Forwarder last passed a frame of the flow with
 	// this end; zero means never. It must return at once. Nil means that flows
 	// never look used.
