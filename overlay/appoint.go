@@ -65,15 +65,10 @@ func (c *core) remind(now time.Time) {
 	c.meets.reminded = now
 	for _, p := range c.order {
 		if l := p.link.Load(); l != nil && p.state.linked && now.Sub(l.since) >= memorable {
-			c.remember(now, p, l, c.isOpen(p.node))
+			c.remember(now, p, l)
 		}
 	}
 	c.seek(now, false)
-}
-
-// isOpen tells whether a neighbour says that anybody can write to it.
-func (c *core) isOpen(node identity.NodeID) bool {
-	return slices.ContainsFunc(c.mesh.m.Neighbours(), func(n mesh.Neighbour) bool { return n.ID == node && n.Card.Class == mesh.Open })
 }
 
 // seek begins to keep appointments when this node is alone, and ends it when it
@@ -93,7 +88,7 @@ func (c *core) seek(now time.Time, start bool) {
 }
 
 // remember keeps what is needed to meet a node again.
-func (c *core) remember(now time.Time, p *Peer, l *Link, open bool) {
+func (c *core) remember(now time.Time, p *Peer, l *Link) {
 	theirs := l.hello.cred()
 	key := nat.SharedKey(p.mine, theirs)
 	name := sha256.Sum256(key[:])
@@ -119,7 +114,7 @@ func (c *core) remember(now time.Time, p *Peer, l *Link, open bool) {
 	c.name(p.node, name)
 	c.meets.book.Remember(now, nat.Memory{
 		Peer: name, Key: key, First: c.smaller(p), Mine: c.obs.class.Behaviour(), Theirs: p.state.behaviour,
-		Addrs: addrs, Open: open, Met: now.Truncate(time.Second),
+		Addrs: addrs, Open: c.mesh.m.Class(p.node) == mesh.Open, Met: now.Truncate(time.Second),
 	})
 }
 

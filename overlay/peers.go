@@ -258,7 +258,7 @@ func (c *core) lost(now time.Time, l *Link, bye bool) {
 		return
 	}
 	if s.linked && now.Sub(l.since) >= memorable {
-		c.remember(now, p, l, c.isOpen(p.node)) // all may be about to stop, some a moment sooner
+		c.remember(now, p, l) // all may be about to stop, some a moment sooner
 	}
 	p.link.Store(nil)
 	// A link may die under a running call; media goes on meanwhile. The side

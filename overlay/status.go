@@ -16,24 +16,24 @@ import (
 // refused.
 type Status struct {
 	Links        int
-	Classes      map[mesh.Class]int // of these, by what NAT the other end is behind, as it says
-	Relayed      int                // of these, carried by another node
-	Siblings     int                // nodes nearest to this one, of eight
-	Carried      int                // links of neighbours that this node carries
-	TURN         []netip.AddrPort   // addresses that this node holds at TURN servers
-	Carries      relay.Carried      // flows of neighbours
-	Records      int                // of reach, held for others
-	Forwarded    uint64             // messages of others that this node passed on, since the start
-	Introduced   uint64             // introductions that it passed on and that were agreed to
-	Own          uint64             // messages of its own
-	Lost         uint64             // of these, without an answer
-	BytesIn      uint64             // UDP payload of every kind, since the start
-	BytesOut     uint64
+	Classes      map[mesh.Class]int             // of these, by what NAT the other end is behind, as it says
 	ByNode       map[identity.NodeID]mesh.Class // the same, one by one
-	Dropped      map[string]uint64              // datagrams and frames not taken, by reason
-	RelayCounts  map[string]uint64              // flows opened, refused and why
-	RelayedBytes uint64                         // that this node carried for others
-	Missed       uint64                         // peers that were not looked at in time: a fault of this program
+	Relayed      int                            // of these, carried by another node
+	Siblings     int                            // nodes nearest to this one, of eight
+	Carried      int                            // links of neighbours that this node carries
+	TURN         []netip.AddrPort               // addresses that this node holds at TURN servers
+	Carries      relay.Carried                  // flows of neighbours
+	Records      int                            // of reach, held for others
+	Forwarded    uint64                         // messages of others that this node passed on, since the start
+	Introduced   uint64                         // introductions that it passed on and that were agreed to
+	Own          uint64                         // messages of its own
+	Lost         uint64                         // of these, without an answer
+	BytesIn      uint64                         // UDP payload of every kind, since the start
+	BytesOut     uint64
+	Dropped      map[string]uint64 // datagrams and frames not taken, by reason
+	RelayCounts  map[string]uint64 // flows opened, refused and why
+	RelayedBytes uint64            // that this node carried for others
+	Missed       uint64            // peers that were not looked at in time: a fault of this program
 }
 
 // Status returns a snapshot.
@@ -52,18 +52,14 @@ func (o *Overlay) Status(ctx context.Context) (s Status, err error) {
 	s.Classes = make(map[mesh.Class]int)
 	err = o.loop.Do(ctx, func(time.Time) {
 		c := o.core
-		for _, p := range c.order {
-			if p.state.linked {
-				s.Links++
-			}
-		}
+		s.Links = c.linked()
 		m := c.mesh.m.Status()
 		for class, n := range m.ByClass {
 			s.Classes[mesh.Class(class)] = n
 		}
 		s.ByNode = make(map[identity.NodeID]mesh.Class)
 		for _, n := range c.mesh.m.Neighbours() {
-			s.ByNode[n.Card.ID()] = n.Card.Class
+			s.ByNode[n.ID] = n.Card.Class
 		}
 		s.Relayed, s.Siblings, s.Carried = m.Relayed, m.Siblings, m.Carried
 		s.Forwarded, s.Introduced = m.Routing.Forwarded, m.Introducer.Passed

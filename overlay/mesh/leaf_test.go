@@ -72,3 +72,19 @@ func TestLeaves(t *testing.T) {
 		t.Error("a sleeping sibling counts")
 	}
 }
+
+// A neighbour's class is what it says last; nobody else has one.
+func TestClassOf(t *testing.T) {
+	b, k := settled(t, Config{})
+	for _, class := range []Class{Open, Easy, Hard} {
+		c := k.in(0)
+		c.Class = class
+		if got := b.m.Class(c.ID()); got != Unknown {
+			t.Errorf("a stranger: %v", got)
+		}
+		b.up(Link{Card: c, Ours: true})
+		if got := b.m.Class(c.ID()); got != class {
+			t.Errorf("%v, want %v", got, class)
+		}
+	}
+}

@@ -102,6 +102,15 @@ func (m *Machine) Neighbours() []Neighbour {
 	return m.snapshot(func(*neighbour) bool { return true })
 }
 
+// Class returns what a neighbour says of how it can be linked to; Unknown when
+// there is no such neighbour.
+func (m *Machine) Class(id ID) Class {
+	if n := m.c.table.find(id); n != nil {
+		return n.class()
+	}
+	return Unknown
+}
+
 // Siblings returns the neighbours nearest to our ID, nearest first: who holds
 // what this node holds.
 func (m *Machine) Siblings() []Neighbour {
