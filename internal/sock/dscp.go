@@ -9,8 +9,8 @@ import (
 	"github.com/p2pos/p2pos/internal/wire"
 )
 
-// mark is what a local connection puts on packets of media (RFC 2474): the
-// control messages of both families, made once. nil = nothing.
+// mark is what real connections put on packets of media (RFC 2474): the control
+// messages of both families, made once for a Socket. nil = nothing.
 type mark struct{ v4, v6 []byte }
 
 func newMark(dscp uint8) *mark {
@@ -20,14 +20,11 @@ func newMark(dscp uint8) *mark {
 	return &mark{dscpMessage(true, dscp), dscpMessage(false, dscp)}
 }
 
-// relayHeader is in front of a relayed packet: first byte and flow id.
-const relayHeader = 5
-
 // isMedia tells whether a packet is of voice or picture, also within a relayed
 // frame.
 func isMedia(b []byte) bool {
-	for len(b) > relayHeader && wire.KindOf(b[0]) == wire.Relay {
-		b = b[relayHeader:]
+	for len(b) > wire.RelayHeader && wire.KindOf(b[0]) == wire.Relay {
+		b = b[wire.RelayHeader:]
 	}
 	return len(b) > 0 && wire.KindOf(b[0]) == wire.Media
 }

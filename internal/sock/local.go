@@ -51,11 +51,11 @@ type local struct {
 	destinations map[netip.AddrPort]*net.UDPAddr // for conns other than *net.UDPConn
 }
 
-func newLocal(index int, c net.PacketConn, dscp uint8) *local {
+func newLocal(index int, c net.PacketConn, m *mark) *local {
 	l := &local{index: index, conn: c, addr: addrPort(c.LocalAddr())}
 	if u, ok := c.(*net.UDPConn); ok {
 		l.udp = u
-		l.mark = newMark(dscp)
+		l.mark = m
 		// A system that grants less works as well, with fewer spare moments.
 		_ = u.SetReadBuffer(kernelBuffer)
 		_ = u.SetWriteBuffer(kernelBuffer)

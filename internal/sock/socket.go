@@ -59,6 +59,7 @@ type Config struct {
 type Socket struct {
 	cfg    Config
 	start  time.Time // instants are kept as durations since then
+	mark   *mark     // of media
 	pool   buffers
 	drops  counters
 	locals atomic.Pointer[[]*local] // nil where one was removed; replaced under mu
@@ -89,6 +90,7 @@ func Open(cfg Config) *Socket {
 	s := &Socket{
 		cfg:         cfg,
 		start:       cfg.Now().Add(-1), // so that no instant is 0, which means never
+		mark:        newMark(cfg.DSCP),
 		done:        make(chan struct{}),
 		bound:       make(map[Path]*binding),
 		virtual:     make(map[netip.AddrPort]*Peer),
@@ -99,7 +101,7 @@ func Open(cfg Config) *Socket {
 	s.quic = newPathConn(s, s.nextVirtual())
 	var locals []*local
 	for i, c := range cfg.Conns {
-		locals = append(locals, newLocal(i, c, cfg.DSCP))
+		locals = append(locals, newLocal(i, c, s.mark))
 	}
 	s.locals.Store(&locals)
 	for _, l := range locals {
@@ -137,7 +139,7 @@ func (s *Socket) Add(c net.PacketConn) (int, error) {
 	} else {
 		locals = append(locals, nil)
 	}
-	l := newLocal(i, c, s.cfg.DSCP)
+	l := newLocal(i, c, s.mark)
 	locals[i] = l
 	s.locals.Store(&locals)
 	s.readers.Go(func() { s.read(l) })

@@ -16,6 +16,10 @@ const (
 	Media      // 128–191, SRTP and SRTCP
 )
 
+// RelayHeader is what a relayed frame has in front of its inner datagram: the
+// first byte and the flow id.
+const RelayHeader = 5
+
 // KindOf returns the kind of a datagram that begins with b.
 func KindOf(b byte) Kind {
 	switch {

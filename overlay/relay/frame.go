@@ -2,7 +2,11 @@
 
 package relay
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+
+	"github.com/p2pos/p2pos/internal/wire"
+)
 
 // A relayed frame:
 //
@@ -17,7 +21,7 @@ const (
 	firstByte = 4
 
 	// HeaderLen is what a relayed frame adds to its inner datagram.
-	HeaderLen = 5
+	HeaderLen = wire.RelayHeader
 
 	// MaxFrame bounds a frame: what internal/sock reads at most.
 	MaxFrame = 1500
