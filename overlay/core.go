@@ -100,7 +100,7 @@ func (c *core) Deadline() time.Time {
 	d = earlier(d, c.relays.client.Deadline())
 	d = earlier(d, c.spread.deadline())
 	if len(c.due.heap) > 0 {
-		d = earlier(d, c.due.heap[0].state.turn.at)
+		d = earlier(d, c.due.heap[0].state.due.at)
 	}
 	if len(c.due.touched) > 0 {
 		d = earlier(d, c.latest)

@@ -42,7 +42,7 @@ const settleRounds = 8
 
 // touch has a peer looked at after this input.
 func (c *core) touch(p *Peer) {
-	if a := &p.state.turn; !a.touched {
+	if a := &p.state.due; !a.touched {
 		a.touched = true
 		c.due.touched = append(c.due.touched, p)
 	}
@@ -60,7 +60,7 @@ func (c *core) settle(now time.Time) {
 		d.touched = d.spare[:0]
 		slices.SortFunc(list, byArrival)
 		for _, p := range list {
-			p.state.turn.touched = false
+			p.state.due.touched = false
 			if c.peers[p.node] == p {
 				c.drainPunch(now, p)
 			}
@@ -77,7 +77,7 @@ func (c *core) settle(now time.Time) {
 }
 
 func byArrival(p, q *Peer) int {
-	if p.state.turn.nth < q.state.turn.nth {
+	if p.state.due.nth < q.state.due.nth {
 		return -1
 	}
 	return 1 // nobody is in a list twice
@@ -86,7 +86,7 @@ func byArrival(p, q *Peer) int {
 // advancePeers does what is due for peers.
 func (c *core) advancePeers(now time.Time) {
 	var list []*Peer
-	for len(c.due.heap) > 0 && !now.Before(c.due.heap[0].state.turn.at) {
+	for len(c.due.heap) > 0 && !now.Before(c.due.heap[0].state.due.at) {
 		p := c.due.heap[0]
 		list = append(list, p)
 		c.due.remove(p)
@@ -179,7 +179,7 @@ func (c *core) dueOf(p *Peer) (d time.Time) {
 // forgot to touch would be asleep for good.
 func (c *core) audit() {
 	for _, p := range c.order {
-		a, at := &p.state.turn, c.dueOf(p)
+		a, at := &p.state.due, c.dueOf(p)
 		if !a.touched && !at.IsZero() && (a.at.IsZero() || at.Before(a.at)) {
 			c.due.missed++
 			c.o.log.Warn("peer not looked at in time", "peer", p.node, "at", a.at, "due", at)
@@ -190,7 +190,7 @@ func (c *core) audit() {
 
 // set puts a peer where it belongs.
 func (d *schedule) set(p *Peer, at time.Time) {
-	a := &p.state.turn
+	a := &p.state.due
 	switch {
 	case at.IsZero():
 		d.remove(p)
@@ -206,7 +206,7 @@ func (d *schedule) set(p *Peer, at time.Time) {
 }
 
 func (d *schedule) remove(p *Peer) {
-	a := &p.state.turn
+	a := &p.state.due
 	if a.at.IsZero() {
 		return
 	}
@@ -222,7 +222,7 @@ func (d *schedule) remove(p *Peer) {
 }
 
 func (d *schedule) before(i, j int) bool {
-	a, b := &d.heap[i].state.turn, &d.heap[j].state.turn
+	a, b := &d.heap[i].state.due, &d.heap[j].state.due
 	if !a.at.Equal(b.at) {
 		return a.at.Before(b.at)
 	}
@@ -231,7 +231,7 @@ func (d *schedule) before(i, j int) bool {
 
 func (d *schedule) swap(i, j int) {
 	d.heap[i], d.heap[j] = d.heap[j], d.heap[i]
-	d.heap[i].state.turn.place, d.heap[j].state.turn.place = i, j
+	d.heap[i].state.due.place, d.heap[j].state.due.place = i, j
 }
 
 func (d *schedule) up(i int) {

@@ -18,7 +18,7 @@ func TestSchedule(t *testing.T) {
 	peers := make([]*Peer, 60)
 	for i := range peers {
 		peers[i] = &Peer{}
-		peers[i].state.turn.nth = uint64(i)
+		peers[i].state.due.nth = uint64(i)
 	}
 	want := map[*Peer]time.Time{}
 	check := func() {
@@ -36,11 +36,11 @@ func TestSchedule(t *testing.T) {
 			}
 		}
 		if d.heap[0] != first {
-			t.Fatalf("peer %d is on top, want %d", d.heap[0].state.turn.nth, first.state.turn.nth)
+			t.Fatalf("peer %d is on top, want %d", d.heap[0].state.due.nth, first.state.due.nth)
 		}
 		for i, p := range d.heap {
-			if p.state.turn.place != i || !p.state.turn.at.Equal(want[p]) {
-				t.Fatalf("peer %d is at %d, due %v", p.state.turn.nth, i, p.state.turn.at)
+			if p.state.due.place != i || !p.state.due.at.Equal(want[p]) {
+				t.Fatalf("peer %d is at %d, due %v", p.state.due.nth, i, p.state.due.at)
 			}
 		}
 	}

@@ -67,8 +67,8 @@ func TestSurplusHasItsTime(t *testing.T) {
 		a.loop.Do(t.Context(), func(now time.Time) {
 			a.core.settle(now)
 			a.core.surplus(now, p.node)
-			if p.state.spareAt.IsZero() || !p.state.turn.touched {
-				t.Errorf("spare at %v, touched %v", p.state.spareAt, p.state.turn.touched)
+			if p.state.spareAt.IsZero() || !p.state.due.touched {
+				t.Errorf("spare at %v, touched %v", p.state.spareAt, p.state.due.touched)
 			}
 		})
 	})

@@ -112,7 +112,7 @@ func (c *core) told(now time.Time, p *Peer, what shared) {
 // keep holds a peer for the session layer.
 func (c *core) keep(now time.Time, p *Peer) {
 	c.hold(p)
-	if w := p.state.untold; len(w.addrs)+len(w.near) > 0 {
+	if w := p.state.untold; len(w.addrs)+len(w.near)+len(w.turn) > 0 {
 		c.told(now, p, w)
 	}
 }

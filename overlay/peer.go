@@ -34,7 +34,7 @@ type Peer struct {
 // peerState is what the loop knows of a peer.
 type peerState struct {
 	paths     *ways // nil until it is known how to probe it
-	turn      appointed
+	due       appointed
 	links     []*Link   // all that stand, the one in use and those that drain
 	refs      int       // handshakes and asks that still need the peer
 	expires   time.Time // an introduced peer without link is dropped then

@@ -66,7 +66,7 @@ func (c *core) enlist(p *Peer) {
 	c.bySock[p.sock] = p
 	c.order = append(c.order, p)
 	c.due.arrived++
-	p.state.turn.nth = c.due.arrived
+	p.state.due.nth = c.due.arrived
 	c.touch(p)
 	c.o.tags.Store(p.mine.Tag, p)
 }
