@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"testing"
 	"time"
+
+	"github.com/p2pos/p2pos/session"
 )
 
 // randomFile makes a file of that many bytes.
@@ -164,4 +166,59 @@ func TestFileAnotherDay(t *testing.T) {
 		s.complete(in)
 		same(t, in.Path(), content)
 	})
+}
+
+// A call begins while the desk waits for a slow disk, on which something is
+// written that has to look up how a person is reached.
+func TestFileSlowDisk(t *testing.T) {
+	a, b := newNodeHere(t, t.TempDir()), newNodeHere(t, t.TempDir())
+	ticket, err := b.Ticket(time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	path, _ := randomFile(t, "x", 10)
+	x, err := a.SendFile(t.Context(), ticket, path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	slow, looked := make(chan struct{}), make(chan struct{})
+	a.writes.add(func() {
+		<-slow
+		a.knownTarget(b.ID())
+		close(looked)
+	})
+	for range maxBacklogWrites - 1 { // the first one runs
+		a.writes.add(func() {})
+	}
+	cancelled := make(chan struct{})
+	go func() {
+		defer close(cancelled)
+		x.Cancel()
+	}()
+	for waits := false; !waits; {
+		asked := make(chan struct{})
+		go func() {
+			defer close(asked)
+			x.State() // answers when the desk does
+		}()
+		select {
+		case <-asked:
+		case <-time.After(50 * time.Millisecond):
+			waits = true
+		}
+	}
+	handled := make(chan struct{})
+	go func() {
+		defer close(handled)
+		a.handle(new(session.Call))
+	}()
+	<-time.After(50 * time.Millisecond) // handle waits for the desk
+	close(slow)
+	for _, done := range []chan struct{}{looked, cancelled, handled} {
+		select {
+		case <-done:
+		case <-time.After(time.Minute):
+			panic("each waits for the other") // Close would, too
+		}
+	}
 }

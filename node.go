@@ -78,6 +78,8 @@ type Node struct {
 	kins     *kins       // what is known of the person's devices, beside the hub
 	replaced atomic.Bool // the key store is another identity's now: nothing of this one's is written
 
+	quieting sync.Mutex // held while the desk is told whether a call is up
+
 	groups   map[session.GroupID]*session.GroupRoster
 	rooms    map[*session.Conference]*GroupCall
 	grouping sync.Mutex // held while a group is changed
@@ -330,15 +332,13 @@ func (n *Node) Call(ctx context.Context, to string, o *CallOptions) (*Call, erro
 // handle returns the one Call of the app for a session's call.
 func (n *Node) handle(c *session.Call) *Call {
 	n.mu.Lock()
-	defer n.mu.Unlock()
-	h := n.handles[c]
+	h, begins := n.handles[c], false
 	if h == nil {
 		h = &Call{n: n, c: c}
 		select {
 		case <-c.Done(): // over before the app got it
 		default:
-			n.handles[c] = h
-			n.desk.Quiet(true)
+			n.handles[c], begins = h, true
 		}
 	}
 	return h
@@ -349,9 +349,24 @@ func (n *Node) handle(c *session.Call) *Call {
 // is closed. A call that nobody answers rings out and counts as missed.
 func (n *Node) Incoming(ctx context.Context) iter.Seq[*Call] {
 	n.mu.Lock()
+	n.mu.Unlock()
+	if begins {
+		n.hush()
+	}
 	defer n.mu.Unlock()
 	return n.calls.all(ctx, append([]*Call(nil), n.ringing...))
 }
+// hush tells the desk whether a call is up. It is not called with mu held: the
+// desk may wait for the disk, and what is written there needs mu.
+func (n *Node) hush() {
+	n.quieting.Lock() // or an older answer could come last
+	defer n.quieting.Unlock()
+	n.mu.Lock()
+	on := len(n.handles) > 0
+	n.mu.Unlock()
+	n.desk.Quiet(on)
+}
+
 
 // Events returns what happens from now on, for display and logs. Each
 // iterator gets every event; one that stops reading loses old events after
@@ -465,7 +480,6 @@ func (n *Node) pump() {
 			n.quiet(c)
 			n.mu.Lock()
 			delete(n.handles, e.Call)
-			n.desk.Quiet(len(n.handles) > 0)
 			n.mu.Unlock()
 			n.recordCall(c)
 			n.tell(CallEnded{c})
@@ -475,6 +489,7 @@ func (n *Node) pump() {
 			}
 		case session.GroupChanged, session.GroupForgotten, session.ConferenceRings, session.ConferenceMember, session.ConferenceEnded:
 			n.groupNews(e)
+			n.hush()
 		case session.ChatNews:
 			n.chatNews(e.Event)
 		case session.CallMissed:
