@@ -215,6 +215,52 @@ func TestPolicyFiles(t *testing.T) {
 	})
 }
 
+// What was offered before a restart is not shown either until the policy has
+// allowed it.
+func TestPolicyFilesRestart(t *testing.T) {
+	simTest(t, func(t *testing.T, s *sim) {
+		h, dir := s.public("b"), t.TempDir()
+		a, b := s.node(s.public("a"), Config{}), s.node(h, Config{Dir: dir})
+		ticket := s.ticket(b)
+		offers := map[string]*Transfer{}
+		for _, name := range []string{"bad.exe", "good.txt"} {
+			path, _ := randomFile(t, name, 1000)
+			x, err := a.SendFile(t.Context(), ticket, path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			offers[name] = x
+		}
+		time.Sleep(time.Minute)
+		if list := b.Transfers(); len(list) != 2 {
+			t.Fatalf("%d offers", len(list))
+		}
+		b.Close()
+		b = s.node(h, Config{Dir: dir, Policy: func(q Ask) error {
+			if q.Action != ActFile {
+				return nil
+			}
+			time.Sleep(time.Second)
+			if q.File == "bad.exe" {
+				return errors.New("no programs")
+			}
+			return nil
+		}})
+		if list := b.Transfers(); len(list) != 0 {
+			t.Errorf("%d shown before the verdict", len(list))
+		}
+		time.Sleep(10 * time.Second)
+		if list := b.Transfers(); len(list) != 1 || list[0].Name() != "good.txt" {
+			t.Errorf("%d shown", len(list))
+		}
+		select {
+		case <-offers["bad.exe"].Done():
+		case <-time.After(time.Hour):
+			t.Error("the sender was not told")
+		}
+	})
+}
+
 // A question about a node is asked once at a time, and its answer holds for a
 // while; too many are refused.
 func TestPolicyVerdicts(t *testing.T) {

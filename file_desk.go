@@ -117,7 +117,7 @@ func (n *Node) fileChanged(x *files.Transfer, news files.News) {
 }
 
 // screenFile keeps an offer from the app until Config.Policy has allowed it, and
-// says whether it does. The desk's lock is held.
+// says whether it does. It takes no lock of the desk, which may be held.
 func (n *Node) screenFile(x *files.Transfer, t *Transfer, news files.News) bool {
 	h := &n.transfers
 	h.mu.Lock()
@@ -145,6 +145,19 @@ func (n *Node) screenFile(x *files.Transfer, t *Transfer, news files.News) bool 
 		}
 	}()
 	return true
+}
+
+// screenOffers does so with those of an earlier start: what was allowed then is
+// asked about again.
+func (n *Node) screenOffers() {
+	if n.cfg.Policy == nil {
+		return
+	}
+	for _, x := range n.desk.Transfers() {
+		if s, _ := x.State(); s == files.Offered && x.Incoming() {
+			n.screenFile(x, n.transfer(x), files.News{State: s})
+		}
+	}
 }
 
 // shown tells whether the app may know of a transfer.

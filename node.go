@@ -230,6 +230,7 @@ func newNode(cfg Config, conns []net.PacketConn, open opener) (*Node, error) {
 		if cfg.MayRelay == nil {
 			oc.MayRelay = func(a RelayAsk) error { return n.judge(Ask{Action: ActRelay, Node: a.Node, Addr: a.Addr}) }
 		}
+	n.screenOffers()
 	}
 	n.auditor.start(cfg.Audit, n.log)
 	n.ov, err = overlay.New(oc)
