@@ -160,17 +160,11 @@ func newNode(cfg Config, conns []net.PacketConn, open opener) (*Node, error) {
 	}
 	n.ctx, n.cancel = context.WithCancel(context.Background())
 	if err := n.serveTURN(); err != nil {
-		for _, c := range conns {
-			c.Close()
-		}
+		n.undo(conns)
 		return nil, err
 	}
 	if n.book, err = openContacts(n); err != nil {
-		n.db.Close()
-		n.closeTURN()
-		for _, c := range conns {
-			c.Close()
-		}
+		n.undo(conns)
 		return nil, fmt.Errorf("p2pos: contacts: %w", err)
 	}
 	if err := n.openDesk(); err != nil { // the contacts were there a moment ago
@@ -210,12 +204,11 @@ func newNode(cfg Config, conns []net.PacketConn, open opener) (*Node, error) {
 		}
 	}
 	n.hub = session.NewHub(hc)
-	roster, err := loadRoster(dir)
-	if err != nil {
-		n.log.Warn("roster", "err", err)
-	}
-	if cfg.Admin.IsZero() {
-		roster = nil
+	var roster []byte
+	if !cfg.Admin.IsZero() {
+		if roster, err = loadRoster(dir, cfg.Admin, cfg.Network); err != nil {
+			n.log.Warn("roster", "err", err)
+		}
 	}
 	oc := overlay.Config{
 		Admin: cfg.Admin, Roster: roster,
@@ -230,15 +223,14 @@ func newNode(cfg Config, conns []net.PacketConn, open opener) (*Node, error) {
 		if cfg.MayRelay == nil {
 			oc.MayRelay = func(a RelayAsk) error { return n.judge(Ask{Action: ActRelay, Node: a.Node, Addr: a.Addr}) }
 		}
-	n.screenOffers()
 	}
 	n.auditor.start(cfg.Audit, n.log)
 	n.ov, err = overlay.New(oc)
 	if err != nil {
-		n.auditor.close()
-		n.closeTURN()
+		n.undo(conns)
 		return nil, fmt.Errorf("p2pos: %w", err)
 	}
+	n.screenOffers()
 	n.hub.Start(n.ov)
 	n.wg.Go(n.pump)
 	n.wg.Go(n.keepDevices)
@@ -262,6 +254,21 @@ func newNode(cfg Config, conns []net.PacketConn, open opener) (*Node, error) {
 		n.wg.Go(func() { nat.Watch(n.ctx, n.networkChanged) })
 	}
 	return n, nil
+}
+
+// undo closes what newNode has opened when it fails before there is an overlay.
+func (n *Node) undo(conns []net.PacketConn) {
+	n.cancel()
+	if n.desk != nil {
+		n.desk.Close()
+	}
+	n.writes.close()
+	n.db.Close()
+	n.auditor.close()
+	n.closeTURN()
+	for _, c := range conns {
+		c.Close()
+	}
 }
 
 // ID returns the identity's ID: the text of it is what people exchange.
@@ -342,21 +349,13 @@ func (n *Node) handle(c *session.Call) *Call {
 			n.handles[c], begins = h, true
 		}
 	}
-	return h
-}
-
-// Incoming returns the calls that ring here, first those that ring already.
-// Each iterator gets every call. The iteration ends when ctx does or the node
-// is closed. A call that nobody answers rings out and counts as missed.
-func (n *Node) Incoming(ctx context.Context) iter.Seq[*Call] {
-	n.mu.Lock()
 	n.mu.Unlock()
 	if begins {
 		n.hush()
 	}
-	defer n.mu.Unlock()
-	return n.calls.all(ctx, append([]*Call(nil), n.ringing...))
+	return h
 }
+
 // hush tells the desk whether a call is up. It is not called with mu held: the
 // desk may wait for the disk, and what is written there needs mu.
 func (n *Node) hush() {
@@ -368,6 +367,14 @@ func (n *Node) hush() {
 	n.desk.Quiet(on)
 }
 
+// Incoming returns the calls that ring here, first those that ring already.
+// Each iterator gets every call. The iteration ends when ctx does or the node
+// is closed. A call that nobody answers rings out and counts as missed.
+func (n *Node) Incoming(ctx context.Context) iter.Seq[*Call] {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.calls.all(ctx, append([]*Call(nil), n.ringing...))
+}
 
 // Events returns what happens from now on, for display and logs. Each
 // iterator gets every event; one that stops reading loses old events after
@@ -482,6 +489,7 @@ func (n *Node) pump() {
 			n.mu.Lock()
 			delete(n.handles, e.Call)
 			n.mu.Unlock()
+			n.hush()
 			n.recordCall(c)
 			n.tell(CallEnded{c})
 			n.endedUnheard(c)
@@ -490,7 +498,6 @@ func (n *Node) pump() {
 			}
 		case session.GroupChanged, session.GroupForgotten, session.ConferenceRings, session.ConferenceMember, session.ConferenceEnded:
 			n.groupNews(e)
-			n.hush()
 		case session.ChatNews:
 			n.chatNews(e.Event)
 		case session.CallMissed:

@@ -48,21 +48,26 @@ const (
 	siftEvery = 15 * time.Second
 )
 
-// loadRoster returns the roster of an earlier start; nil when there is none. One
+// loadRoster returns the roster of an earlier start; nil when there is none, or
+// one of another network or admin, as this directory may have been used with. One
 // that is damaged is kept aside: the network has it.
-func loadRoster(dir string) ([]byte, error) {
+func loadRoster(dir string, admin Admin, network Network) ([]byte, error) {
 	path := filepath.Join(dir, rosterFile)
 	b, err := os.ReadFile(path)
-	if errors.Is(err, fs.ErrNotExist) {
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, nil
+	case err != nil:
+		return nil, err
+	}
+	r, err := identity.ParseRoster(b)
+	if err != nil {
+		return nil, errors.Join(err, os.Rename(path, path+".bad"))
+	}
+	if r.Admin != admin || r.Network != network.Tag() {
 		return nil, nil
 	}
-	if err == nil {
-		_, err = identity.ParseRoster(b)
-	}
-	if err == nil {
-		return b, nil
-	}
-	return nil, errors.Join(err, os.Rename(path, path+".bad"))
+	return b, nil
 }
 
 // SetRoster hands a roster to the network: the one that the admin has just

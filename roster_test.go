@@ -223,3 +223,55 @@ func TestRosterRefused(t *testing.T) {
 		}
 	})
 }
+
+// What an earlier start has left is no reason not to start: a roster of another
+// admin or network is not this network's.
+func TestRosterOfAnother(t *testing.T) {
+	simTest(t, func(t *testing.T, s *sim) {
+		one, other := s.company(), s.company()
+		dir := t.TempDir()
+		start := func(name string, c *company) *Node {
+			cfg := c.config()
+			cfg.Dir = dir
+			return s.node(s.public(name), cfg)
+		}
+		a := start("a", one)
+		if err := a.SetRoster(one.roster(time.Hour, a)); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		a.Close()
+		if b := start("b", other); b.Roster() != nil {
+			t.Errorf("%+v", b.Roster())
+		} else {
+			b.Close()
+		}
+		if c := start("c", one); c.Roster() == nil {
+			t.Error("the roster is gone")
+		}
+	})
+}
+
+func TestLoadRoster(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, rosterFile)
+	if err := os.Mkdir(path, 0o700); err != nil { // can't be read
+		t.Fatal(err)
+	}
+	if _, err := loadRoster(dir, Admin{}, Network{}); err == nil || errors.Is(err, identity.ErrRoster) {
+		t.Errorf("%v", err)
+	}
+	if _, err := os.Stat(path); err != nil {
+		t.Error("moved away:", err)
+	}
+	os.Remove(path)
+	if err := os.WriteFile(path, []byte("x"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := loadRoster(dir, Admin{}, Network{}); !errors.Is(err, identity.ErrRoster) {
+		t.Errorf("%v", err)
+	}
+	if _, err := os.Stat(path + ".bad"); err != nil {
+		t.Error(err)
+	}
+}
