@@ -42,7 +42,7 @@ func (n *Node) LinkDevice(ctx context.Context, ticket, name string) (*DeviceLink
 	case t.ID == n.dev.ID():
 		return nil, ErrSelf
 	case t.Secret == (identity.Secret{}):
-		return nil, fmt.Errorf("p2pos: link: %w", ErrNotFound)
+		return nil, fmt.Errorf("%w: %s", ErrNotFound, t.ID.Short())
 	}
 	n.startJoin()
 	newcomer, err := identity.NewNewcomer(name)
@@ -53,15 +53,19 @@ func (n *Node) LinkDevice(ctx context.Context, ticket, name string) (*DeviceLink
 	defer cancel()
 	err = ErrOffline
 	for p := range n.hub.Sessions(ctx, t) {
-		if e := n.kin(func(_ time.Time, k *session.Kin) error { k.Join(p, newcomer); return nil }); e != nil {
+		if e := n.kin(func(_ time.Time, k *session.Kin) error {
+			n.kins.drain() // of an earlier question
+			k.Join(p, newcomer)
+			return nil
+		}); e != nil {
 			return nil, e
 		}
 		e, code := n.kinAnswer(ctx)
-		switch {
-		case e == nil:
+		if e == nil {
 			return &DeviceLink{n, t.ID, code}, nil
-		case ctx.Err() != nil || n.ctx.Err() != nil:
-			n.kin(func(_ time.Time, k *session.Kin) error { k.Quit(); return nil })
+		}
+		n.quitLink()
+		if ctx.Err() != nil || n.ctx.Err() != nil {
 			return nil, e
 		}
 		if err = e; !errors.Is(e, ErrNotHolder) && !errors.Is(e, ErrOffline) {
@@ -72,6 +76,11 @@ func (n *Node) LinkDevice(ctx context.Context, ticket, name string) (*DeviceLink
 		err = e
 	}
 	return nil, err
+}
+
+// quitLink takes the question back: an answer that is late is not another's.
+func (n *Node) quitLink() {
+	n.kin(func(_ time.Time, k *session.Kin) error { k.Quit(); return nil })
 }
 
 // askTime bounds the wait for a device that was asked to show the question.
@@ -123,6 +132,7 @@ func (l *DeviceLink) Wait(ctx context.Context) error {
 				return deviceError(e.Why)
 			case session.KinJoined:
 				if err := n.become(e); err != nil {
+					n.quitLink()
 					return err
 				}
 				err := n.kin(func(_ time.Time, k *session.Kin) error { k.Joined(); return nil })
@@ -130,7 +140,7 @@ func (l *DeviceLink) Wait(ctx context.Context) error {
 				return err
 			}
 		case <-ctx.Done():
-			n.kin(func(_ time.Time, k *session.Kin) error { k.Quit(); return nil })
+			n.quitLink()
 			return n.closing(ctx.Err())
 		case <-n.ctx.Done():
 			return net.ErrClosed
@@ -150,13 +160,13 @@ func (n *Node) become(j session.KinJoined) error {
 	if n.replaced.Swap(true) {
 		return errors.New("p2pos: this installation is another device already; start anew")
 	}
-	n.db.Close()
 	kept, err := identity.Install(n.dir, j.Device, n.cfg.Passphrase)
 	if err != nil {
 		n.replaced.Store(false)
 		return fmt.Errorf("p2pos: %w", err)
 	}
 	n.log.Info("identity replaced", "old", kept)
+	n.db.Close() // not before: after a failure this node goes on
 	if err := setAside(n.dir, storeFile); err != nil {
 		n.log.Warn("database of the old identity not kept aside", "err", err)
 	}

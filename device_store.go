@@ -74,6 +74,17 @@ func (k *kins) linking(e session.KinEvent) {
 	}
 }
 
+// drain forgets what nobody has taken.
+func (k *kins) drain() {
+	for {
+		select {
+		case <-k.news:
+		default:
+			return
+		}
+	}
+}
+
 // loadDevices reads what the database has. What can't be read is left out: other
 // devices have it, or it is asked for again.
 func loadDevices(db *store.Store, dev *identity.Device, now time.Time) (st session.KinState, k *kins, err error) {

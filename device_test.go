@@ -5,6 +5,7 @@ package p2pos
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/p2pos/p2pos/identity"
 	"github.com/p2pos/p2pos/internal/simnet"
+	"github.com/p2pos/p2pos/session"
 )
 
 // approve has a holder approve the next installation that asks with this code.
@@ -315,9 +317,13 @@ func TestDeviceRefused(t *testing.T) {
 			}
 		})
 		before := fresh.ID()
+		fresh.kins.linking(session.KinCode{Code: "old"}) // of a question given up
 		l, err := fresh.LinkDevice(t.Context(), s.ticket(phone), "laptop")
 		if err != nil {
 			t.Fatal(err)
+		}
+		if l.Code() == "old" {
+			t.Error("the code of an earlier question")
 		}
 		if err := l.Wait(t.Context()); !errors.Is(err, ErrDenied) {
 			t.Errorf("refused: %v", err)
@@ -397,4 +403,23 @@ func TestDeviceKeepsOldIdentity(t *testing.T) {
 			t.Errorf("the old one: %v, %v", d, err)
 		}
 	})
+}
+
+// When the new identity can't be stored, the node goes on as it was.
+func TestDeviceNotInstalled(t *testing.T) {
+	n := newNodeHere(t, t.TempDir())
+	for i := range 100 { // no name is left for the old one
+		if err := os.WriteFile(filepath.Join(n.dir, fmt.Sprintf("identity.key.%d", i+1)), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := n.become(session.KinJoined{Device: n.dev}); err == nil {
+		t.Fatal("installed")
+	}
+	if _, err := n.Contacts().Add(identity.ID{7}.String(), "Anna"); err != nil {
+		t.Error(err)
+	}
+	if n.replaced.Load() {
+		t.Error("it writes nothing any more")
+	}
 }
