@@ -120,7 +120,7 @@ func (n *Node) saw(id identity.ID, online bool) {
 	s := &n.sight
 	s.mu.Lock()
 	c := s.of[id]
-	if c == nil {
+	if c == nil || !online && c.links > 0 { // a link has come since it was looked for
 		s.mu.Unlock()
 		return
 	}
@@ -231,12 +231,11 @@ func (n *Node) lookFor(id identity.ID) {
 		known = online || ctx.Err() == nil && s.Verdict().Answered
 	}
 	n.sight.mu.Lock()
-	linked := false
 	if c := n.sight.of[id]; c != nil {
-		c.looking, linked = false, c.links > 0
+		c.looking = false
 	}
 	n.sight.mu.Unlock()
-	if known && !linked {
+	if known {
 		n.saw(id, online)
 	}
 }

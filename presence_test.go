@@ -7,6 +7,8 @@ import (
 	"errors"
 	"testing"
 	"time"
+
+	"github.com/p2pos/p2pos/identity"
 )
 
 // A contact is seen to come and go, without a link and without being told that
@@ -82,4 +84,22 @@ func TestPresence(t *testing.T) {
 			t.Errorf("%+v", <-news)
 		}
 	})
+}
+
+// A link that came while somebody was looked for in vain says more.
+func TestPresenceLinkWins(t *testing.T) {
+	n, id := newNodeHere(t, t.TempDir()), identity.ID{7}
+	if _, err := n.Contacts().Add(id.String(), "Ben"); err != nil {
+		t.Fatal(err)
+	}
+	n.person(id, 1)
+	n.saw(id, false)
+	if p, err := n.Presence(id); err != nil || !p.Online {
+		t.Errorf("%+v, %v", p, err)
+	}
+	n.person(id, -1)
+	n.saw(id, false)
+	if p, err := n.Presence(id); err != nil || p.Online {
+		t.Errorf("%+v, %v", p, err)
+	}
 }
