@@ -26,6 +26,22 @@ func (p *phone) person(arg string) (identity.ID, error) {
 	return identity.ParseID(arg)
 }
 
+// whom splits what is said of somebody from whom it is said: an ID, a ticket, or a
+// contact's name, which may have spaces in it.
+func (p *phone) whom(arg string) (who, rest string) {
+	who, rest, _ = strings.Cut(arg, " ")
+	for c := range p.node.Contacts().All() {
+		n := len(c.Name)
+		if n <= len(who) || len(arg) < n || !strings.EqualFold(arg[:n], c.Name) {
+			continue
+		}
+		if after := arg[n:]; after == "" || after[0] == ' ' {
+			who, rest = arg[:n], after
+		}
+	}
+	return who, strings.TrimSpace(rest)
+}
+
 // enter takes a ticket, or an ID, and a name.
 func (p *phone) enter(arg string) error {
 	who, name, _ := strings.Cut(arg, " ")

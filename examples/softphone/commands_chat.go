@@ -6,23 +6,17 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/p2pos/p2pos"
 	"github.com/p2pos/p2pos/identity"
 )
 
-// say sends a text: "WHOM TEXT". Names of contacts may have spaces in them.
+// say sends a text: "WHOM TEXT".
 func (p *phone) say(ctx context.Context, arg string) error {
-	who, text, _ := strings.Cut(arg, " ")
-	for c := range p.node.Contacts().All() {
-		if n := len(c.Name); n > len(who) && len(arg) > n && strings.EqualFold(arg[:n], c.Name) && arg[n] == ' ' {
-			who, text = arg[:n], arg[n+1:]
-		}
-	}
-	if text = strings.TrimSpace(text); text == "" {
-		return errors.New("what to whom? msg ID TEXT")
+	who, text := p.whom(arg)
+	if text == "" {
+		return errors.New("what to whom? msg WHOM TEXT")
 	}
 	if who == p.node.ID().String() {
 		return errors.New("that is your own identity")

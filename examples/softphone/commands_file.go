@@ -19,10 +19,9 @@ const fileTick = time.Second
 
 // sendFile offers a file; reading it may take a while.
 func (p *phone) sendFile(ctx context.Context, arg string) error {
-	to, path, _ := strings.Cut(arg, " ")
-	path = strings.TrimSpace(path)
+	to, path := p.whom(arg)
 	if to == "" || path == "" {
-		return errors.New("send WHOM PATH")
+		return errors.New("what to whom? send WHOM PATH")
 	}
 	p.wg.Go(func() {
 		if _, err := p.node.SendFile(ctx, to, path); err != nil && ctx.Err() == nil {
@@ -32,8 +31,9 @@ func (p *phone) sendFile(ctx context.Context, arg string) error {
 	return nil
 }
 
-// transfer finds a transfer by its ID, or the beginning of it.
-func (p *phone) transfer(arg string, want func(*p2pos.Transfer) bool) (*p2pos.Transfer, error) {
+// transfer finds a transfer by its ID, or the beginning of it; without one, the
+// only one there is to verb.
+func (p *phone) transfer(verb, arg string, want func(*p2pos.Transfer) bool) (*p2pos.Transfer, error) {
 	var found *p2pos.Transfer
 	for _, t := range p.node.Transfers() {
 		if strings.HasPrefix(t.ID(), arg) && want(t) {
@@ -43,7 +43,10 @@ func (p *phone) transfer(arg string, want func(*p2pos.Transfer) bool) (*p2pos.Tr
 			found = t
 		}
 	}
-	if found == nil {
+	switch {
+	case found == nil && arg == "":
+		return nil, errors.New("there is none to " + verb)
+	case found == nil:
 		return nil, fmt.Errorf("no such transfer: %q", clip(arg, 40))
 	}
 	return found, nil
@@ -57,7 +60,7 @@ func (p *phone) file(verb, arg string) error {
 	any := func(t *p2pos.Transfer) bool { return !offered(t) }
 	switch verb {
 	case "accept", "decline":
-		t, err := p.transfer(arg, offered)
+		t, err := p.transfer(verb, arg, offered)
 		if err != nil {
 			return err
 		}
@@ -66,7 +69,7 @@ func (p *phone) file(verb, arg string) error {
 		}
 		return t.Accept(p.received())
 	}
-	t, err := p.transfer(arg, any)
+	t, err := p.transfer(verb, arg, any)
 	switch {
 	case err != nil:
 		return err

@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 )
 
@@ -15,7 +14,7 @@ const knockTime = 30 * time.Second
 
 // knock leaves a line for somebody: "ID TEXT".
 func (p *phone) knock(ctx context.Context, arg string) error {
-	who, text, _ := strings.Cut(arg, " ")
+	who, text := p.whom(arg)
 	if who == "" {
 		return errors.New("whom? knock ID TEXT")
 	}

@@ -15,11 +15,13 @@ import (
 // state waits until a file is in a state.
 func (r *rig) state(want string) object {
 	r.t.Helper()
-	for {
+	for range 1000 { // one a second while it moves
 		if e := r.wait("file"); e["state"] == want {
 			return e
 		}
 	}
+	r.t.Fatalf("never %s", want)
+	return nil
 }
 
 // One phone sends two files; the other takes one and declines one.
@@ -62,13 +64,19 @@ func TestFile(t *testing.T) {
 	if e := a.wait("error"); !strings.Contains(e["message"].(string), "declined") {
 		t.Errorf("%v", e)
 	}
+	a.say("add %s Ben Lee", ticket)
+	a.wait("contact")
 	for command, what := range map[string]string{
+		"send ben lee":                    "send WHOM PATH",
+		"send ben lee /nowhere":           "no such file",
 		"send":                            "send WHOM PATH",
 		"send " + ticket:                  "send WHOM PATH",
 		"send nobody " + path:             "ID",
 		"send " + ticket + " /nowhere":    "no such file",
 		"send " + ticket + " " + dir:      "not a regular file",
 		"accept 00":                       "no such transfer",
+		"accept":                          "there is none to accept",
+		"cancel":                          "there is none to cancel",
 		"pause " + strings.Repeat("f", 9): "no such transfer",
 	} {
 		a.say("%s", command)

@@ -72,7 +72,8 @@ func (p *phone) of(ctx context.Context, c *p2pos.Call) *line {
 		p.emit(incomingEvent{l.who, c.Name(), c.Waiting(), known.Name, person(c.TransferredBy())})
 		return l
 	}
-	l := p.line(func(l *line) bool { return l.call == nil })
+	peer := c.Peer().String()
+	l := p.line(func(l *line) bool { return l.call == nil && l.Peer == peer })
 	if l != nil {
 		l.call = c
 	}

@@ -156,6 +156,23 @@ func TestCallWaiting(t *testing.T) {
 	a.wait("ended")
 }
 
+// Of two people who are called at once, one answers.
+func TestCallTwo(t *testing.T) {
+	t.Parallel()
+	a, b, c := start(t), start(t), start(t, "-answer")
+	one, two := b.ticket(), c.ticket()
+	a.say("call %s", one)
+	a.say("call %s", two)
+	if e := a.wait("answered"); e["call"] != "2" || e["peer"] != c.id {
+		t.Errorf("%v", e)
+	}
+	b.wait("incoming")
+	b.say("reject")
+	if e := a.wait("ended"); e["call"] != "1" || e["reason"] != "rejected" {
+		t.Errorf("%v", e)
+	}
+}
+
 // keys returns the next n keys of the other side. They are told as they were
 // typed; on a busy machine with pauses in between.
 func (r *rig) keys(n int) (digits string) {
