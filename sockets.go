@@ -176,9 +176,13 @@ func (c *Config) onInterface(last uint16) (conns []net.PacketConn, err error) {
 	for _, i := range list {
 		v4, v6 := addrsOf(i)
 		port := last
-		for network, addr := range map[string]netip.Addr{"udp4": v4, "udp6": v6} {
-			if !addr.IsValid() {
+		for _, addr := range []netip.Addr{v4, v6} { // the first socket's port is the one kept
+			network := "udp4"
+			switch {
+			case !addr.IsValid():
 				continue
+			case addr.Is6():
+				network = "udp6"
 			}
 			conn, err := c.bind(network, addr, port)
 			if err != nil {

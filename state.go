@@ -92,10 +92,7 @@ func loadState(dir string, key [32]byte) (state, error) {
 	}
 	defer f.Close()
 	b := make([]byte, maxState+1)
-	n, err := readFull(f, b)
-	if err != nil {
-		return state{}, err
-	}
+	n := readFull(f, b)
 	s, err := openState(b[:n], key)
 	if err == nil {
 		return s, nil
@@ -148,15 +145,16 @@ func replaceFile(dir, name string, b []byte) error {
 	return err
 }
 
-func readFull(f *os.File, b []byte) (n int, err error) {
+// readFull reads to the end of the file or of b. A read error shows as damage.
+func readFull(f *os.File, b []byte) (n int) {
 	for n < len(b) {
 		m, err := f.Read(b[n:])
 		n += m
 		if m == 0 || err != nil {
-			return n, nil // the end; a read error shows as damage
+			break
 		}
 	}
-	return n, nil
+	return n
 }
 
 // keepState saves the state every now and then, and once more at the end.

@@ -52,11 +52,13 @@ func (n *Node) knownTarget(id identity.ID) (overlay.Target, bool) {
 	return t, ok
 }
 
-// forget takes somebody out of those that are known by earlier calls.
+// forget takes somebody out of those that are known by earlier calls, and hoped
+// for.
 func (n *Node) forget(id identity.ID) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	delete(n.known, id)
+	delete(n.hopes, id)
 }
 
 // parseTarget reads a ticket or an ID.
