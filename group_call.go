@@ -58,7 +58,7 @@ type GroupCall struct {
 	g *Group
 }
 
-// groupCall returns the app's one handle of a session's room.
+// groupCall returns the handle of a session's room, the app's one while it lasts.
 func (n *Node) groupCall(f *session.Conference) *GroupCall {
 	n.mu.Lock()
 	defer n.mu.Unlock()

@@ -64,7 +64,7 @@ type FileRecord struct {
 	Path   string `json:"path,omitempty"` // where it is on this computer
 	Bytes  int64  `json:"bytes"`
 	Done   int64  `json:"done"`
-	State  string `json:"state"` // "complete", "declined", "cancelled", "failed"
+	State  string `json:"state"` // "complete"; else why it ended: "declined", "cancelled", "changed", "wrong", "unreadable", "elsewhere", "too-many", "expired"
 	SHA256 string `json:"sha256,omitempty"`
 	Error  string `json:"error,omitempty"`
 }

@@ -103,7 +103,7 @@ type verdict struct {
 	until time.Time
 }
 
-// on returns the verdict about a node, which may be still to come: nil when too
+// verdictOn returns the verdict about a node, which may be still to come: nil when too
 // many are.
 func (n *Node) verdictOn(q Ask) *verdict {
 	k := verdictKey{q.Action, q.Node}
