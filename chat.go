@@ -93,7 +93,7 @@ func (n *Node) Send(ctx context.Context, to, text string) (Receipt, error) {
 		return Receipt{}, err
 	}
 	if t.ID == n.dev.ID() {
-		return Receipt{}, fmt.Errorf("p2pos: send: %w", ErrSelf)
+		return Receipt{}, fmt.Errorf("%w: nothing was sent", ErrSelf)
 	}
 	n.rememberNew(t) // before the search for them begins
 	n.startJoin()

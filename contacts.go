@@ -81,7 +81,7 @@ func (c *Contacts) Add(who, name string) (Contact, error) {
 		return Contact{}, err
 	}
 	if t.ID == c.n.dev.ID() {
-		return Contact{}, fmt.Errorf("p2pos: add contact: %w", ErrSelf)
+		return Contact{}, fmt.Errorf("%w: not added to the contacts", ErrSelf)
 	}
 	return c.edit(t.ID, true, func(p *contact) error {
 		if name != "" {
@@ -119,7 +119,7 @@ func (c *Contacts) Verify(id identity.ID, verified bool) error {
 // its issuer is online. Errors: ErrSelf, ErrManyContacts.
 func (c *Contacts) Block(id identity.ID) error {
 	if id == c.n.dev.ID() {
-		return fmt.Errorf("p2pos: block: %w", ErrSelf)
+		return fmt.Errorf("%w: not blocked", ErrSelf)
 	}
 	_, err := c.edit(id, true, func(p *contact) error { p.Blocked = true; return nil })
 	if err == nil {

@@ -74,7 +74,7 @@ func (n *Node) SendFile(ctx context.Context, to, path string) (*Transfer, error)
 	}
 	switch {
 	case t.ID == n.dev.ID():
-		return nil, fmt.Errorf("p2pos: send file: %w", ErrSelf)
+		return nil, fmt.Errorf("%w: nothing was sent", ErrSelf)
 	case t.Secret == (identity.Secret{}) && !n.inSession(t.ID):
 		return nil, fmt.Errorf("%w: %s", ErrNotFound, t.ID.Short())
 	}

@@ -168,7 +168,7 @@ func (n *Node) joinRemembered(ctx context.Context) error {
 	if n.ov.Linked() {
 		return nil
 	}
-	return fmt.Errorf("p2pos: join by remembered nodes: %w", ErrOffline)
+	return fmt.Errorf("%w: the nodes of earlier starts and the LAN", ErrOffline)
 }
 
 func (n *Node) joinOne(ctx context.Context, entry string) error {
@@ -178,7 +178,7 @@ func (n *Node) joinOne(ctx context.Context, entry string) error {
 			return err
 		}
 		if t.ID == n.dev.ID() {
-			return fmt.Errorf("p2pos: join by own ticket: %w", ErrSelf)
+			return fmt.Errorf("%w: the ticket to join by is this node's", ErrSelf)
 		}
 		began := time.Now()
 		for range n.ov.Reach(ctx, t) {
@@ -187,7 +187,7 @@ func (n *Node) joinOne(ctx context.Context, entry string) error {
 		if err := n.ov.Refused(began); err != nil {
 			return fmt.Errorf("p2pos: join by the ticket of %s: %w", t.ID.Short(), memberError(err))
 		}
-		return fmt.Errorf("p2pos: join by the ticket of %s: %w", t.ID.Short(), ErrOffline)
+		return fmt.Errorf("%w: %s, by the ticket to join", ErrOffline, t.ID.Short())
 	}
 	addrs, err := resolve(ctx, entry)
 	if err != nil {
@@ -200,15 +200,15 @@ func (n *Node) joinOne(ctx context.Context, entry string) error {
 	}
 	switch {
 	case errors.Is(err, overlay.ErrNetwork):
-		err = ErrOtherNetwork
+		return fmt.Errorf("%w: the node at %s", ErrOtherNetwork, entry)
 	case errors.Is(err, overlay.ErrMember):
 		err = memberError(err)
 	case errors.Is(err, overlay.ErrRefused):
-		err = fmt.Errorf("%w: by the policy of the node there, or of this one", ErrDenied)
+		return fmt.Errorf("%w: by the policy of the node at %s, or of this one", ErrDenied, entry)
 	case errors.Is(err, overlay.ErrSelf):
-		err = ErrSelf
+		return fmt.Errorf("%w: the node at %s", ErrSelf, entry)
 	case errors.Is(err, overlay.ErrUnreachable):
-		err = ErrOffline
+		return fmt.Errorf("%w: %s", ErrOffline, entry)
 	}
 	return fmt.Errorf("p2pos: join %q: %w", entry, err)
 }

@@ -44,7 +44,7 @@ func (n *Node) Knock(ctx context.Context, to, text string) error {
 		return err
 	}
 	if t.ID == n.dev.ID() {
-		return fmt.Errorf("p2pos: knock: %w", ErrSelf)
+		return fmt.Errorf("%w: nothing was left there", ErrSelf)
 	}
 	n.startJoin()
 	err = n.ov.Knock(ctx, t.ID, identity.Greeting{Name: n.cfg.Name, Text: text, Reach: n.dev.Reach()})
@@ -52,9 +52,9 @@ func (n *Node) Knock(ctx context.Context, to, text string) error {
 	case err == nil:
 		return nil
 	case errors.Is(err, overlay.ErrNoInbox):
-		return fmt.Errorf("p2pos: knock: %w", ErrNotFound)
+		return fmt.Errorf("%w: %s has no inbox", ErrNotFound, t.ID.Short())
 	case errors.Is(err, overlay.ErrUnreachable):
-		return fmt.Errorf("p2pos: knock: %w", ErrOffline)
+		return fmt.Errorf("%w: no node takes a line for %s", ErrOffline, t.ID.Short())
 	}
 	return n.closing(err)
 }

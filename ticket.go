@@ -59,7 +59,7 @@ func (n *Node) TicketOnce(valid time.Duration) (string, error) {
 
 func (n *Node) ticket(valid time.Duration, secret identity.Secret) (string, error) {
 	if valid <= 0 {
-		return "", fmt.Errorf("p2pos: a ticket that is valid for %v", valid)
+		return "", fmt.Errorf("p2pos: a ticket that is valid for %v; give a positive time", valid)
 	}
 	own, introducers, err := n.ov.Addresses(n.ctx, identity.MaxTicketIntroducers)
 	if err != nil {
