@@ -187,13 +187,13 @@ func TestPairs(t *testing.T) {
 	var all, over []time.Duration
 	count := map[string]int{}
 	for i, ka := range pairKinds {
-		for _, kb := range pairKinds[i:] {
+		for j, kb := range pairKinds[i:] {
 			t.Run(ka+" × "+kb, func(t *testing.T) {
 				var first, ring []time.Duration
 				kinds := map[string]int{}
-				for seed := range seeds(2, 100) {
+				for seed := range seeds(1, 100) {
 					a, b := ka, kb
-					if seed%2 == 1 {
+					if (seed+j)%2 == 1 {
 						a, b = b, a
 					}
 					t.Run(fmt.Sprint(seed), func(t *testing.T) {

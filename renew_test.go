@@ -29,7 +29,7 @@ func TestAbsoluteLifetime(t *testing.T) {
 		"callee's":               {home, short, true},
 		"both":                   {short, short, false},
 		"caller's, symmetric":    {hard, home, true},
-		"callee's, symmetric":    {home, hard, false},
+		"callee's, symmetric":    {home, hard, true},
 		"caller's, other public": {short, simnet.NATConfig{Mapping: ei, Filtering: ei}, true},
 	} {
 		long := os.Getenv("P2POS_LONG") != ""

@@ -41,15 +41,15 @@ func (t *Out) Hold(now time.Time, on bool) {
 
 // Keep sends one tiny packet of silence in the place of an app that is held or
 // has written nothing for a while, so that the path stays alive and the other
-// side's buffer full of nothing; quiet is how long ago the last packet was. What
-// the app writes next goes on at the right time, whether its timestamps count
-// the pause or not. After Close it does nothing. It returns what the session
-// reports.
+// side's buffer full of nothing; quiet is how long ago the last packet was: when
+// the app has written a newer one meanwhile, nothing goes out. What the app
+// writes next goes on at the right time, whether its timestamps count the pause
+// or not. After Close it does nothing. It returns what the session reports.
 func (t *Out) Keep(now time.Time, quiet time.Duration) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.closed.Load() {
-		return nil
+	if t.closed.Load() || !t.hold.on && now.Sub(t.wrote) < quiet {
+		return nil // or the app has written since quiet was looked at
 	}
 	var ts uint32
 	if t.hold.on {

@@ -30,6 +30,7 @@ type Out struct {
 	mu    sync.Mutex
 	time  timeline
 	kept  time.Time // when Keep last sent
+	wrote time.Time // when WriteFrame last sent
 	since int       // samples since the last packet
 	hush  bool      // the last packet was sent muted
 	quiet [len(silence)]byte
@@ -90,7 +91,7 @@ func (t *Out) WriteFrame(f *Frame) error {
 		t.frame.Samples = FrameSamples
 	}
 	t.hush = muted
-	t.since = samples
+	t.since, t.wrote = samples, time.Now()
 	err := t.send(&t.frame)
 	t.frame.Payload = nil
 	if err != nil {

@@ -225,6 +225,21 @@ func TestOutKeepClose(t *testing.T) {
 	})
 }
 
+// TestOutKeepLate: a word that was written while a sign of life was on its way takes
+// its place.
+func TestOutKeepLate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var s sent
+		out := NewOut(s.send)
+		out.WriteFrame(&Frame{Payload: speech(1)})
+		time.Sleep(120 * ms)
+		out.WriteFrame(&Frame{Payload: speech(1)})
+		if err := out.Keep(time.Now(), 120*ms); err != nil || len(s.frames) != 2 {
+			t.Errorf("%v, %d frames", err, len(s.frames))
+		}
+	})
+}
+
 // TestTap: a tap sees all that is written, silence while muted, and all that is
 // read.
 func TestTap(t *testing.T) {
