@@ -7,6 +7,8 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -63,9 +65,9 @@ func TestCompany(t *testing.T) {
 	}
 	boss := start("found", "acme")
 	defer func() {
-		cancel()
-		boss.in.Close()
+		cancel() // as Ctrl-C does; nobody has closed what is typed into
 		wg.Wait()
+		boss.in.Close()
 	}()
 	invitation := boss.wait("p2posnet:acme:")
 	ann := start("join", invitation)
@@ -84,4 +86,24 @@ func TestCompany(t *testing.T) {
 	boss.say("revoke %s", id)
 	boss.wait("1 members")
 	ann.wait("not on the network's roster")
+}
+
+// A list that can't be read is not replaced by a new network.
+func TestCompanyKept(t *testing.T) {
+	for what, make := range map[string]func(path string) error{
+		"unreadable": func(path string) error { return os.Mkdir(path, 0o700) },
+		"damaged":    func(path string) error { return os.WriteFile(path, []byte("{"), 0o600) },
+	} {
+		dir := t.TempDir()
+		path := filepath.Join(dir, "company.json")
+		if err := make(path); err != nil {
+			t.Fatal(err)
+		}
+		if err := run(t.Context(), strings.NewReader(""), io.Discard, dir, "127.0.0.1:0", []string{"found", "acme"}); err == nil {
+			t.Errorf("%s: a new network", what)
+		}
+		if i, err := os.Stat(path); err != nil || what == "damaged" && i.Size() != 1 {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
 }

@@ -14,9 +14,12 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
+	"io/fs"
+	"iter"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -61,11 +64,15 @@ type company struct {
 func found(ctx context.Context, in io.Reader, out io.Writer, dir, listen, name string) error {
 	path := filepath.Join(dir, "company.json")
 	var c company
-	if b, err := os.ReadFile(path); err == nil {
+	b, err := os.ReadFile(path)
+	switch {
+	case err == nil:
 		if err := json.Unmarshal(b, &c); err != nil {
-			return err
+			return fmt.Errorf("%s: %w", path, err)
 		}
-	} else {
+	case !errors.Is(err, fs.ErrNotExist):
+		return err // there is one: another would lock everybody out
+	default:
 		network, err := identity.NewNetwork(name)
 		if err != nil {
 			return err
@@ -105,7 +112,11 @@ func found(ctx context.Context, in io.Reader, out io.Writer, dir, listen, name s
 		if err != nil {
 			return err
 		}
-		if err := os.WriteFile(path, b, 0o600); err != nil {
+		// Written beside and renamed: half a file would be the end of the network.
+		if err := os.WriteFile(path+".new", b, 0o600); err != nil {
+			return err
+		}
+		if err := os.Rename(path+".new", path); err != nil {
 			return err
 		}
 		return node.SetRoster(signed.Raw())
@@ -121,9 +132,8 @@ func found(ctx context.Context, in io.Reader, out io.Writer, dir, listen, name s
 		return err
 	}
 	fmt.Fprintf(out, "%s,%s,%s\n", network.Text(), key.Admin().Text(), ticket)
-	lines := bufio.NewScanner(in)
-	for ctx.Err() == nil && lines.Scan() {
-		verb, arg, _ := strings.Cut(strings.TrimSpace(lines.Text()), " ")
+	for line := range typed(ctx, in) {
+		verb, arg, _ := strings.Cut(strings.TrimSpace(line), " ")
 		id, err := identity.ParseID(arg)
 		switch {
 		case verb == "who":
@@ -142,7 +152,34 @@ func found(ctx context.Context, in io.Reader, out io.Writer, dir, listen, name s
 		}
 		fmt.Fprintf(out, "roster %d, %d members\n", c.Number, len(c.Members))
 	}
-	return lines.Err()
+	return nil
+}
+
+// typed returns the lines of in until it or ctx ends.
+func typed(ctx context.Context, in io.Reader) iter.Seq[string] {
+	lines := make(chan string)
+	go func() { // nothing interrupts a read from a terminal: it ends with the program
+		defer close(lines)
+		for s := bufio.NewScanner(in); s.Scan(); {
+			select {
+			case lines <- s.Text():
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	return func(yield func(string) bool) {
+		for {
+			select {
+			case l, more := <-lines:
+				if !more || !yield(l) {
+					return
+				}
+			case <-ctx.Done():
+				return
+			}
+		}
+	}
 }
 
 // join runs a member's node and tells how it stands.
