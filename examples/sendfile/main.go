@@ -11,6 +11,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -29,13 +30,17 @@ func main() {
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	if err := run(ctx, os.Stdout, *dir, *join, *listen, flag.Args()); err != nil && ctx.Err() == nil {
+	if err := run(ctx, os.Stdout, *dir, *join, *listen, flag.Args()); err != nil && !errors.Is(err, context.Canceled) {
 		fmt.Fprintln(os.Stderr, "sendfile:", err)
 		os.Exit(1)
 	}
 }
 
 func run(ctx context.Context, out io.Writer, dir, join, listen string, args []string) error {
+	receives := len(args) == 1 && args[0] == "receive"
+	if !receives && len(args) != 0 && len(args) != 2 {
+		return fmt.Errorf("say sendfile TICKET FILE, sendfile receive, or sendfile to go on; not %q", args)
+	}
 	cfg := p2pos.Config{Dir: dir, Listen: listen}
 	if join != "" {
 		cfg.Join = []string{join}
@@ -46,10 +51,15 @@ func run(ctx context.Context, out io.Writer, dir, join, listen string, args []st
 	}
 	defer node.Close()
 	go node.Join(ctx) // goes on in the background until there is somebody
-	if len(args) == 1 && args[0] == "receive" {
+	if receives {
 		return receive(ctx, out, node, filepath.Join(dir, "received"))
 	}
-	list := node.Transfers() // of earlier starts
+	var list []*p2pos.Transfer // of earlier starts
+	for _, t := range node.Transfers() {
+		if t.State() != p2pos.FileOffered || !t.Incoming() { // nobody accepts those here
+			list = append(list, t)
+		}
+	}
 	if len(args) == 2 {
 		t, err := node.SendFile(ctx, args[0], args[1])
 		if err != nil {
@@ -60,12 +70,15 @@ func run(ctx context.Context, out io.Writer, dir, join, listen string, args []st
 	if len(list) == 0 {
 		return fmt.Errorf("nothing to send: sendfile TICKET FILE, or sendfile receive")
 	}
+	ended := make(chan error, len(list))
 	for _, t := range list {
-		if err := watch(ctx, out, t); err != nil {
-			return err
-		}
+		go func() { ended <- watch(ctx, out, t) }()
 	}
-	return nil
+	var failed []error
+	for range list { // one that fails doesn't end the others
+		failed = append(failed, <-ended)
+	}
+	return errors.Join(failed...)
 }
 
 // receive takes every file that is offered.
@@ -76,19 +89,32 @@ func receive(ctx context.Context, out io.Writer, node *p2pos.Node, to string) er
 		return err
 	}
 	fmt.Fprintln(out, "for whoever may send you files, good for a day:\n"+ticket)
+	follow := func(t *p2pos.Transfer) {
+		if err := watch(ctx, out, t); err != nil && ctx.Err() == nil {
+			fmt.Fprintln(out, err)
+		}
+	}
+	accept := func(t *p2pos.Transfer) {
+		switch err := t.Accept(to); {
+		case errors.Is(err, p2pos.ErrTransferState): // in the list and in an event
+			return
+		case err != nil:
+			fmt.Fprintln(out, err)
+			return
+		}
+		go follow(t)
+	}
 	for _, t := range node.Transfers() {
-		go watch(ctx, out, t)
+		if t.Incoming() && t.State() == p2pos.FileOffered { // before the last end
+			accept(t)
+		} else {
+			go follow(t)
+		}
 	}
 	for e := range events {
-		f, ok := e.(p2pos.FileEvent)
-		if !ok || !f.Transfer.Incoming() || f.State != p2pos.FileOffered {
-			continue
+		if f, ok := e.(p2pos.FileEvent); ok && f.Transfer.Incoming() && f.State == p2pos.FileOffered {
+			accept(f.Transfer)
 		}
-		if err := f.Transfer.Accept(to); err != nil {
-			fmt.Fprintln(out, err)
-			continue
-		}
-		go watch(ctx, out, f.Transfer)
 	}
 	return ctx.Err()
 }
@@ -107,6 +133,9 @@ func watch(ctx context.Context, out io.Writer, t *p2pos.Transfer) error {
 			return nil
 		case <-tick.C:
 			p := t.Progress()
+			if err := t.Err(); err != nil { // paused: a full disk, say
+				fmt.Fprintf(out, "%s: %v\n", t.Name(), err)
+			}
 			fmt.Fprintf(out, "%s: %s, %d of %d bytes, %.1f MB/s, %v left\n", t.Name(), t.State(), p.Done, p.Total, p.Speed/1e6, p.Left.Round(time.Second))
 		case <-ctx.Done():
 			return ctx.Err()

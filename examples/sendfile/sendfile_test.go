@@ -25,10 +25,17 @@ func TestSendFile(t *testing.T) {
 	defer cancel()
 	in, out := io.Pipe()
 	ended := make(chan error, 1)
-	go func() { ended <- run(ctx, out, dir, "", "127.0.0.1:0", []string{"receive"}) }()
+	go func() {
+		err := run(ctx, out, dir, "", "127.0.0.1:0", []string{"receive"})
+		out.Close()
+		ended <- err
+	}()
 	lines := bufio.NewScanner(in)
-	lines.Scan()
-	lines.Scan()
+	for range 2 {
+		if !lines.Scan() {
+			t.Fatal("no ticket: ", <-ended)
+		}
+	}
 	ticket := lines.Text()
 	go io.Copy(io.Discard, in)
 	if err := run(ctx, io.Discard, t.TempDir(), "", "127.0.0.1:0", []string{ticket, path}); err != nil {
@@ -38,8 +45,10 @@ func TestSendFile(t *testing.T) {
 	if err != nil || !bytes.Equal(got, want) {
 		t.Errorf("%d bytes of %d, %v", len(got), len(want), err)
 	}
-	if err := run(ctx, io.Discard, t.TempDir(), "", "127.0.0.1:0", nil); err == nil {
-		t.Error("sent nothing, and no error")
+	for _, args := range [][]string{nil, {"recieve"}, {ticket, path, "more"}} {
+		if err := run(ctx, io.Discard, t.TempDir(), "", "127.0.0.1:0", args); err == nil {
+			t.Errorf("%q: no error", args)
+		}
 	}
 	cancel()
 	<-ended
