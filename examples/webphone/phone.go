@@ -38,7 +38,7 @@ func (p *phone) follow(ctx context.Context) {
 	events := p.node.Events(ctx)
 	go func() {
 		for call := range p.node.Incoming(ctx) {
-			p.update(func() { p.calls = append(p.calls, call) })
+			p.update(func() { p.add(call) })
 		}
 	}()
 	for e := range events {
@@ -55,6 +55,16 @@ func (p *phone) follow(ctx context.Context) {
 				}
 			}
 		})
+	}
+}
+
+// add puts a call on the list. One that is over was taken off it already, or
+// never will be. mu is held.
+func (p *phone) add(c *p2pos.Call) {
+	select {
+	case <-c.Done():
+	default:
+		p.calls = append(without(p.calls, c), c)
 	}
 }
 
@@ -218,7 +228,7 @@ func (p *phone) place(ctx context.Context, r request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	p.update(func() { p.calls = append(without(p.calls, c), c) })
+	p.update(func() { p.add(c) })
 	return c.ID(), nil
 }
 
@@ -230,9 +240,7 @@ func (p *phone) stream(w http.ResponseWriter, r *http.Request) {
 	defer tick.Stop()
 	var last []byte
 	for {
-		p.mu.Lock()
-		s, change := p.state(), p.change
-		p.mu.Unlock()
+		s, change := p.state()
 		line, err := json.Marshal(s)
 		if err != nil {
 			return

@@ -61,18 +61,21 @@ type pastCall struct {
 // recent is how many past calls the page shows.
 const recent = 12
 
-// state gathers everything; mu is held.
-func (p *phone) state() state {
-	s := state{ID: p.node.ID().String(), Links: p.node.Status().Links, People: []person{}, Calls: []callView{}, History: []pastCall{}}
-	s.Ticket, _ = p.node.Ticket(30 * 24 * time.Hour)
-	for c := range p.node.Contacts().All() {
-		s.People = append(s.People, person{c.ID.String(), c.Name, c.Verified, c.Blocked})
-	}
+// state gathers everything, and returns what is closed when it is old.
+func (p *phone) state() (s state, change <-chan struct{}) {
+	s = state{ID: p.node.ID().String(), Links: p.node.Status().Links, People: []person{}, Calls: []callView{}, History: []pastCall{}}
+	p.mu.Lock()
+	change = p.change
 	for _, c := range p.calls {
 		s.Calls = append(s.Calls, p.view(c))
 	}
 	if p.talk != nil {
 		s.Talk = p.talk.ID()
+	}
+	p.mu.Unlock() // the rest may wait for the disk
+	s.Ticket, _ = p.node.Ticket(30 * 24 * time.Hour)
+	for c := range p.node.Contacts().All() {
+		s.People = append(s.People, person{c.ID.String(), c.Name, c.Verified, c.Blocked})
 	}
 	for r, err := range p.node.History(context.Background()) {
 		if err != nil || len(s.History) == recent {
@@ -87,9 +90,10 @@ func (p *phone) state() state {
 		}
 		s.History = append(s.History, pastCall{r.Peer.String(), name, r.When, r.Incoming, r.Call.Missed, r.Call.Seconds})
 	}
-	return s
+	return s, change
 }
 
+// view is one call; mu is held.
 func (p *phone) view(c *p2pos.Call) callView {
 	v := callView{ID: c.ID(), Peer: c.Peer().String(), Name: c.Name(), Phase: "rings", Video: c.Video(), Recorded: c.Recorded()}
 	if who, ok := p.node.Contacts().Get(c.Peer()); ok && who.Name != "" {
