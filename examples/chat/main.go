@@ -20,6 +20,7 @@ import (
 	"fmt"
 	"log"
 	"os"
+	"os/signal"
 	"time"
 
 	"github.com/p2pos/p2pos"
@@ -40,9 +41,10 @@ func main() {
 	if err != nil {
 		log.Fatalln("chat:", err)
 	}
-	ctx := context.Background()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
 	go func() {
-		if err := node.Join(ctx); err != nil {
+		if err := node.Join(ctx); err != nil && ctx.Err() == nil {
 			log.Println("not joined yet:", err) // it goes on trying
 		}
 	}()
@@ -63,13 +65,17 @@ func main() {
 	events := make(chan p2pos.Event)
 	go func() {
 		for e := range node.Events(ctx) {
-			events <- e
+			select {
+			case events <- e:
+			case <-ctx.Done():
+			}
 		}
 	}()
 	talk(ctx, node, flag.Arg(0), lines, events)
 
 	// What nobody has taken yet is left with other nodes.
-	bye, cancel := context.WithTimeout(ctx, 10*time.Second)
+	stop() // who is in a hurry presses Ctrl-C once more
+	bye, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	node.Shutdown(bye)
 }
@@ -96,6 +102,8 @@ func talk(ctx context.Context, node *p2pos.Node, to string, lines <-chan string,
 				names[receipt.ID] = len(names) + 1
 				fmt.Printf("  %d: on its way\n", names[receipt.ID])
 			}
+		case <-ctx.Done():
+			return
 		case e := <-events:
 			switch e := e.(type) {
 			case p2pos.Message:
