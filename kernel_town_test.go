@@ -199,10 +199,14 @@ func (w *town) found() {
 	w.t.Helper()
 	first := w.start(0, "")
 	w.ids[0] = first.wait("id ")
-	for {
+	for tries := 0; ; tries++ {
 		first.say("nat")
-		if strings.HasSuffix(first.wait("nat "), "upnp") {
+		got := first.wait("nat ")
+		if strings.HasSuffix(got, "upnp") {
 			break
+		}
+		if tries == 600 { // a minute
+			w.t.Fatalf("no port was opened: %s", got)
 		}
 		<-time.After(100 * time.Millisecond)
 	}
