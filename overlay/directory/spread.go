@@ -26,8 +26,9 @@ const (
 	// that comes new: two, so that one liar or one death changes nothing.
 	keepers = 2
 
-	// far is how many holders before it excuse a node from the rounds.
-	far = 2 * Copies
+	// Far is how many holders before it excuse a node from the rounds; package
+	// mailbox keeps mail in the same way.
+	Far = 2 * Copies
 
 	// small networks, where a node knows fewer others, keep a key everywhere: a
 	// node that stops being one of eight holders because newcomers are nearer
@@ -174,7 +175,7 @@ func (s *Store) Advance(now time.Time) {
 		}
 		if !sp.at.After(now) {
 			to := s.holders(e.key, s.neighbours)
-			if sp.fresh || s.among(e.key, s.neighbours, far) {
+			if sp.fresh || s.among(e.key, s.neighbours, Far) {
 				burst -= s.hand(now, e, to)
 			}
 			sp.new, sp.newAt = nil, time.Time{}

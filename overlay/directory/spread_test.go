@@ -39,7 +39,7 @@ func TestHandover(t *testing.T) {
 	crowd := neighbours(2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18)
 	s.SetNeighbours(now, crowd)
 	b := record(t, d, 0, 1)
-	for !s.among(keyOf(t, b), crowd, far) { // who is far from the key has no rounds
+	for !s.among(keyOf(t, b), crowd, Far) { // who is far from the key has no rounds
 		d = newDevice(t)
 		b = record(t, d, 0, 1)
 	}

@@ -27,9 +27,6 @@ const (
 	// that comes new.
 	keepers = 2
 
-	// far is how many holders before it excuse a node from the rounds.
-	far = 2 * directory.Copies
-
 	// maxNeighbours bounds what SetNeighbours keeps: more than a node has links.
 	maxNeighbours = 128
 
@@ -129,7 +126,7 @@ func (s *Store) SetNeighbours(now time.Time, list []directory.Candidate) {
 		before := s.holders(q.place, old)
 		for _, id := range s.holders(q.place, s.neighbours) {
 			sp := &q.spread
-			if id == s.self || slices.Contains(before, id) || slices.Contains(sp.new, id) || len(sp.new) == 2*directory.Copies {
+			if id == s.self || slices.Contains(before, id) || slices.Contains(sp.new, id) || len(sp.new) == directory.Far {
 				continue
 			}
 			if sp.new = append(sp.new, id); sp.newAt.IsZero() {
@@ -172,7 +169,7 @@ func (s *Store) Advance(now time.Time) {
 	for _, q := range s.queues {
 		sp := &q.spread
 		if !sp.at.After(now) {
-			if sp.fresh || s.among(q.place, s.neighbours, far) {
+			if sp.fresh || s.among(q.place, s.neighbours, directory.Far) {
 				others := s.holders(q.place, s.neighbours)
 				s.handReceipts(q, others)
 				s.offer(now, q, others)
