@@ -182,9 +182,9 @@ func (p *Paths) down() {
 	}
 }
 
-// above returns the best path that deserves to be the primary one instead. One that
-// hasn't answered since the primary one took over may have died of the same, so it is
-// asked first.
+// above returns the best path that deserves to be the primary one instead. One over
+// which nothing came since the primary one took over may have died of the same, so it
+// is asked first.
 func (p *Paths) above() (to *entry, fast bool) {
 	now := p.primary
 	for _, e := range p.list {
@@ -204,6 +204,15 @@ func (p *Paths) above() (to *entry, fast bool) {
 		}
 	}
 	return to, fast
+}
+
+// Rejudge asks again of what kind each path is, after Options.Kind has learned more.
+func (p *Paths) Rejudge(now time.Time) {
+	p.tick(now)
+	for _, e := range p.list {
+		e.kind = p.kind(e.path)
+	}
+	p.upgrade()
 }
 
 // upgrade changes over to a better path that stays better. Only one side does,

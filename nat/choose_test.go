@@ -236,3 +236,26 @@ func TestDownAndUp(t *testing.T) {
 	r.run(time.Second)
 	r.expect("up after all", r.events(), "up:A:again")
 }
+
+// A path that turns out to be a relay's is left for a direct one that is slower.
+func TestRejudge(t *testing.T) {
+	relayed := false
+	r := newRig(t, true, Options{Kind: func(p sock.Path) Kind {
+		if relayed && p == pathA {
+			return Relay
+		}
+		return Direct
+	}})
+	r.up(map[sock.Path]time.Duration{pathA: 10 * ms, pathB: 60 * ms}, pathA, pathB)
+	r.run(20 * time.Second)
+	r.forget()
+	relayed = true
+	r.p.Rejudge(r.now)
+	r.run(20 * time.Second)
+	r.expect("told", r.events(), "A>B:better")
+	for _, q := range r.p.Snapshot() {
+		if q.Kind == Relay != (q.Path == pathA) {
+			t.Errorf("%v: %v", q.Path, q.Kind)
+		}
+	}
+}

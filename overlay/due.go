@@ -279,6 +279,7 @@ func (w *ways) HeardAt(now time.Time, path sock.Path, at time.Time) {
 	w.touched().HeardAt(now, path, at)
 }
 
+func (w *ways) Rejudge(now time.Time) { w.touched().Rejudge(now) }
 func (w *ways) Advance(now time.Time) { w.touched().Advance(now) }
 
 func (w *ways) Retire(now time.Time, old, to sock.Path, gone bool) bool {

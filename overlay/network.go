@@ -100,9 +100,7 @@ func (c *core) told(now time.Time, p *Peer, what shared) {
 	}
 	s.untold, s.near = shared{}, what.near
 	s.told = what.addrs
-	if len(what.turn) > 0 {
-		s.atTURN = what.turn
-	}
+	c.turnAt(now, p, what.turn)
 	c.addCandidates(now, p, what.addrs)
 	if s.media {
 		c.overTURN(now, p)

@@ -180,12 +180,31 @@ func (c *core) turnAddrs() (list []netip.AddrPort) {
 	return list
 }
 
-// turnTold notes where a person is reached through servers.
+// turnTold takes what a person says in a ring or its answer.
 func (c *core) turnTold(now time.Time, p *Peer, theirs []netip.AddrPort) {
-	if len(theirs) > 0 {
-		p.state.atTURN = theirs
-	}
+	c.turnAt(now, p, theirs)
 	c.overTURN(now, p)
+}
+
+// turnAt notes where a person is reached through servers. What led to an address that
+// it has no longer ends, and what came from a new one before this word of it was taken
+// for a direct path.
+func (c *core) turnAt(now time.Time, p *Peer, theirs []netip.AddrPort) {
+	s := &p.state
+	if len(theirs) == 0 || slices.Equal(theirs, s.atTURN) {
+		return
+	}
+	before := s.atTURN
+	s.atTURN = theirs
+	if s.paths == nil {
+		return
+	}
+	for _, q := range s.paths.Snapshot() {
+		if a := q.Path.Remote; slices.Contains(before, a) && !slices.Contains(theirs, a) {
+			s.paths.Remove(now, q.Path)
+		}
+	}
+	s.paths.Rejudge(now)
 }
 
 // overTURN adds the ways to a person through servers: theirs, and this node's own.

@@ -9,6 +9,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/p2pos/p2pos/nat"
 )
 
 // An allocation is written from to no more addresses than it has room for, whatever
@@ -92,5 +94,39 @@ func TestTURNRetry(t *testing.T) {
 				t.Errorf("%d times, want 100", n)
 			}
 		}
+	})
+}
+
+// What comes from a person's new address at a server before the word of it is taken
+// for a direct path; with the word it is a relayed one. Paths to an address that the
+// person has no longer end.
+func TestTURNTold(t *testing.T) {
+	inLab(t, func(t *testing.T, l *lab) {
+		a, b := l.node(Config{}), l.node(Config{})
+		p, err := a.Dial(t.Context(), addrOf(b))
+		if err != nil {
+			t.Fatal(err)
+		}
+		kinds := func() (list []nat.Kind) {
+			for _, q := range p.state.paths.Snapshot() {
+				list = append(list, q.Kind)
+			}
+			return list
+		}
+		a.loop.Do(t.Context(), func(now time.Time) {
+			before := kinds()
+			a.core.turnAt(now, p, []netip.AddrPort{addrOf(b)})
+			if k := kinds(); len(before) != 1 || before[0] == nat.Relay || len(k) != 1 || k[0] != nat.Relay || a.core.direct(p) {
+				t.Errorf("%v, then %v", before, k)
+			}
+			a.core.turnAt(now, p, nil) // says nothing
+			if k := kinds(); len(k) != 1 {
+				t.Errorf("%v", k)
+			}
+			a.core.turnAt(now, p, []netip.AddrPort{netip.MustParseAddrPort("46.0.0.9:4000")})
+			if k := kinds(); len(k) != 0 {
+				t.Errorf("left: %v", k)
+			}
+		})
 	})
 }
