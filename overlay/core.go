@@ -163,6 +163,7 @@ func (c *core) drainPaths(now time.Time, p *Peer) {
 			}
 		case nat.Unbound:
 			p.sock.Unbind(e.Path)
+			s.lookAt = now // it may have been a relay's
 			c.unused(p, e.Path.Local)
 		case nat.Reflexive:
 			if e.Local < len(c.o.cfg.Conns) { // a punch's socket is nobody else's business

@@ -115,8 +115,10 @@ func (c *core) advancePeer(now time.Time, p *Peer) {
 		p.both.Store(false)
 	}
 	if s.opener {
-		s.lookAt = now.Add(warmAgain)
-		c.warm(now, p)
+		if !now.Before(s.lookAt) || !s.rescue.since.IsZero() { // not each tick of a call that is well
+			s.lookAt = now.Add(warmAgain)
+			c.warm(now, p)
+		}
 		c.again(now, p)
 	}
 	if s.punch.run != nil {
@@ -154,7 +156,7 @@ func (c *core) dueOf(p *Peer) (d time.Time) {
 	}
 	d = earlier(d, s.punch.deadline())
 	d = earlier(d, c.renewDue(p))
-	if s.media { // which warm, again and renew go by as well
+	if s.media { // which again and renew go by as well, and warm while it is deaf
 		d = earlier(d, s.heard.Add(mediaTick))
 	} else if s.opener && s.refs > 0 && len(s.near) > 0 {
 		d = earlier(d, s.lookAt)

@@ -84,7 +84,7 @@ type peerState struct {
 	vouched    bool      // relays have said where it is
 	near       []near    // the peer's own neighbours
 	warmAt     time.Time // not before then again
-	lookAt     time.Time // whether there are relays enough, while no media flows
+	lookAt     time.Time // whether there are relays enough
 	coolAt     time.Time // the relays of a call that is over are given back then
 	againAt    time.Time // the next attempt at a direct path
 	againWait  time.Duration
