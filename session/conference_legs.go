@@ -40,7 +40,7 @@ func (h *Hub) searchLeg(f *Conference, e RoomRing) {
 // dialLeg calls the device that another member has named.
 func (h *Hub) dialLeg(f *Conference, e RoomDial) {
 	secret := f.room.Roster().secret
-	h.makeLeg(f, e.Leg, false, func(ctx context.Context, pl placement) error {
+	h.makeLeg(f, e.Leg, true, func(ctx context.Context, pl placement) error {
 		if h.shut(e.at.cert.Identity) {
 			return ErrDenied
 		}

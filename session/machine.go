@@ -137,6 +137,17 @@ func (m *Machine) Leave(now time.Time, p Peer) {
 	}
 }
 
+// Unreached tells that an INVITE did not get to p, over any way: own calls of which
+// p has said nothing end at once (offline). p stays known, since it may come by
+// another way; what it has answered goes on.
+func (m *Machine) Unreached(now time.Time, p Peer) {
+	for _, c := range m.snapshot() {
+		if c.peer == p && c.outgoing && c.phase == phaseInvite {
+			m.end(now, c, Offline, true, c.withdraw())
+		}
+	}
+}
+
 // Place calls p and returns the call's ID. If p is calling us at this moment,
 // that call is answered instead and its ID returned. Errors: ErrUnknownPeer,
 // ErrBusy.

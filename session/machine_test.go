@@ -254,6 +254,43 @@ func TestLate(t *testing.T) {
 	b.expect("until CANCEL comes again", "ended cancelled ring peer 0s", "missed anna")
 }
 
+// An INVITE that could not be carried ends what nobody has heard of, and nothing
+// else: the peer stays somebody to call and to be called by.
+func TestUnreached(t *testing.T) {
+	l := sides(t, Options{}, "anna", "ben", "cleo")
+	a, b := l[0], l[1]
+	a.place(start, b)
+	invite := a.wire[0].Body
+	a.wire = nil
+	a.m.Unreached(start, l[2].peer())
+	a.drain()
+	a.expect("somebody else is not concerned")
+	a.m.Unreached(start, b.peer())
+	a.drain()
+	a.expect("the call ends", "ended offline ring us 0s")
+	a.wire = nil
+
+	// It has come through all the same, late: Ben hears that it is over.
+	if err := b.receive(start, a, invite); err != nil {
+		t.Fatal(err)
+	}
+	b.expect("it rings", "incoming anna")
+	carry(start, l...)
+	b.expect("until that is known", "ended cancelled ring peer 0s", "missed anna")
+
+	id := a.place(start, b)
+	carry(start, l...)
+	a.expect("another call rings", "ringing")
+	a.m.Unreached(start, b.peer())
+	b.take()
+	b.do(b.m.Answer(start, id))
+	carry(start, l...)
+	a.expect("and goes on", "answered")
+	a.m.Unreached(start, b.peer())
+	a.drain()
+	a.expect("also when it is answered")
+}
+
 func TestLinkReplaced(t *testing.T) {
 	a, b, id, _, _ := connected(t)
 	// Anna hangs up while the link is dead; the next link tells Ben.

@@ -149,7 +149,7 @@ func (h *Hub) unrouted(now time.Time, p *overlay.Peer) {
 		return
 	}
 	h.leavePlace(r.peer.Identity, p)
-	h.m.Forget(now, r.peer)
+	h.m.Unreached(now, r.peer)
 }
 
 // leavePlace forgets that a device of id is on node p.

@@ -51,6 +51,11 @@ const (
 	maxLegs  = 5
 	// alone: so often a leg is called again that nobody else lists.
 	maxAlone = 3
+	// ringAgain is when a member who was offline is searched again; the wait
+	// doubles. Each search lasts up to searchTime, so that three of them are about
+	// as long as a phone rings.
+	ringAgain = 2 * time.Second
+	maxRings  = 3
 )
 
 // seat is somebody else's device in the room, or on its way there.
@@ -62,6 +67,7 @@ type seat struct {
 
 	leg    Leg // 0 = none
 	phase  seatPhase
+	quiet  bool   // of a search: it rings nobody
 	left   bool   // hung up: it comes back by itself or not at all
 	listed []Peer // who says that a leg to it stands
 	tries  int
@@ -87,7 +93,8 @@ type (
 		Person identity.ID
 		Quiet  bool
 	}
-	// RoomDial: call the device at a place, with the group's secret.
+	// RoomDial: call the device at a place, with the group's secret, quietly: it is
+	// in the room or should not hear of us.
 	RoomDial struct {
 		Leg Leg
 		at  place
@@ -154,17 +161,27 @@ func (r *Room) ring(id identity.ID, quiet bool) {
 	if id == r.self.Identity || slices.ContainsFunc(r.seats, func(s *seat) bool { return s.person == id && s.phase != seatIdle }) {
 		return
 	}
-	if s := r.add(id); s != nil {
-		s.leg, s.phase = r.number(), seatCalls
-		r.emit(RoomRing{s.leg, id, quiet})
+	s := r.find(Peer{}, id)
+	if s == nil {
+		if s = r.add(id); s == nil {
+			return
+		}
 	}
+	s.quiet, s.tries = quiet, 0
+	r.search(s)
+}
+
+func (r *Room) search(s *seat) {
+	s.tries++
+	s.leg, s.phase, s.again = r.number(), seatCalls, time.Time{}
+	r.emit(RoomRing{s.leg, s.person, s.quiet})
 }
 
 // Invited takes a member's call. It is answered, or waits, or is refused, by an
 // event with the number returned.
 func (r *Room) Invited(now time.Time, from Peer, quiet bool) Leg {
 	leg := r.number()
-	s := r.find(from)
+	s := r.find(from, from.Identity)
 	if s == nil && r.roster.Has(from.Identity) && from.Identity != r.self.Identity {
 		if s = r.add(from.Identity); s != nil {
 			s.peer = from
@@ -260,8 +277,11 @@ func (r *Room) Down(now time.Time, leg Leg, why Reason) {
 	}
 	was := s.phase
 	s.leg, s.phase = 0, seatIdle
+	searched := s.peer == (Peer{})
 	switch {
-	case s.peer == (Peer{}), was == seatWaits && r.state == RoomRings:
+	case searched && why == Offline && s.tries < maxRings:
+		s.again = now.Add(ringAgain << (s.tries - 1)) // it may be about to start
+	case searched, was == seatWaits && r.state == RoomRings:
 		r.forget(s)
 	case final(why):
 		s.left = true
@@ -287,7 +307,7 @@ func (r *Room) unlist(p Peer) {
 // final tells whether a leg ended because somebody wanted it to.
 func final(r Reason) bool {
 	switch r {
-	case HungUp, Elsewhere, Rejected, Denied, Transferred, NotFound:
+	case HungUp, Cancelled, Elsewhere, Rejected, Denied, Transferred, NotFound:
 		return true
 	}
 	return false
@@ -306,7 +326,7 @@ func (r *Room) Told(now time.Time, leg Leg, list []place) {
 			continue
 		}
 		said = append(said, p)
-		s := r.find(p)
+		s := r.find(p, p.Identity)
 		if s == nil {
 			if s = r.add(p.Identity); s == nil {
 				continue
@@ -378,6 +398,14 @@ func (r *Room) Advance(now time.Time) {
 			continue
 		}
 		s.again = time.Time{}
+		if s.peer == (Peer{}) {
+			if r.state == RoomIn && !r.elsewhere(s) {
+				r.search(s)
+			} else {
+				r.forget(s)
+			}
+			continue
+		}
 		most := maxLegs
 		if len(s.listed) == 0 {
 			most = maxAlone
@@ -476,8 +504,10 @@ func (r *Room) add(id identity.ID) *seat {
 
 func (r *Room) forget(s *seat) { r.seats = without(r.seats, s) }
 
-func (r *Room) find(p Peer) *seat {
-	if i := slices.IndexFunc(r.seats, func(s *seat) bool { return s.peer == p }); i >= 0 {
+// find returns the seat of a person at a device; the zero Peer is one who is being
+// searched.
+func (r *Room) find(p Peer, id identity.ID) *seat {
+	if i := slices.IndexFunc(r.seats, func(s *seat) bool { return s.peer == p && s.person == id }); i >= 0 {
 		return r.seats[i]
 	}
 	return nil

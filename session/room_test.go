@@ -97,6 +97,57 @@ func TestRoomNobodyComes(t *testing.T) {
 	expectRoom(t, alone, "a group of one", "over no-answer")
 }
 
+// A member who can't be found is searched twice more, while this side waits.
+func TestRoomSearchesAgain(t *testing.T) {
+	r := NewRoom(mate(1), rosterOf(1, 1, 2, 3))
+	r.Call(start, false)
+	drainRoom(r)
+	r.Down(start, 1, Offline)
+	r.Down(start, 2, NotFound)
+	expectRoom(t, r, "one may be about to start, of the other one nothing is known")
+	if d := r.Deadline(); !d.Equal(start.Add(ringAgain)) {
+		t.Fatalf("again at %v", d)
+	}
+	now := start.Add(ringAgain)
+	r.Advance(now)
+	expectRoom(t, r, "it is searched again", "ring 2 leg 3 quiet false")
+	r.Down(now, 3, Offline)
+	r.Call(now, false)
+	expectRoom(t, r, "calling again does not wait", "ring 2 leg 4 quiet false", "ring 3 leg 5 quiet false")
+	r.Down(now, 5, NotFound)
+	for i := range Leg(maxRings - 1) {
+		r.Down(now, 4+2*min(i, 1), Offline) // legs 4, 6
+		now = now.Add(ringAgain << i)
+		r.Advance(now)
+		expectRoom(t, r, "and again", fmt.Sprintf("ring 2 leg %d quiet false", 6+i))
+	}
+	r.Down(now, 7, Offline)
+	expectRoom(t, r, "not for ever", "over offline")
+	r = NewRoom(mate(1), rosterOf(1, 1, 2, 3))
+	r.Call(start, false)
+	r.Down(start, 1, Offline)
+	leg := r.Invited(start, mate(2), false)
+	r.Up(start, leg, mate(2), testPlace(2))
+	drainRoom(r)
+	r.Advance(start.Add(time.Minute))
+	expectRoom(t, r, "nor one who has come by itself")
+}
+
+// Who goes before it has heard our answer has left all the same.
+func TestRoomLeftEarly(t *testing.T) {
+	r := NewRoom(mate(1), rosterOf(1, 1, 2, 3))
+	for i := range byte(2) {
+		leg := r.Invited(start, mate(2+i), false)
+		r.Answer(start)
+		r.Up(start, leg, mate(2+i), testPlace(2+i))
+	}
+	drainRoom(r)
+	r.Down(start, 1, Cancelled)
+	expectRoom(t, r, "it has left", "left 2 cancelled", "tell")
+	r.Advance(start.Add(time.Hour))
+	expectRoom(t, r, "and is not called again")
+}
+
 func TestRoomIsCalled(t *testing.T) {
 	r := NewRoom(mate(1), rosterOf(1, 1, 2, 3, 4))
 	r.Invited(start, mate(2), false)
@@ -289,6 +340,7 @@ type roomNode struct {
 	at     place
 	conns  map[Leg]*roomConn
 	answer bool
+	asleep bool // not started yet
 	joined map[Peer]bool
 }
 
@@ -337,7 +389,7 @@ func (w *roomWorld) drain(n *roomNode) {
 				}
 			}
 		case RoomDial:
-			w.call(n, w.node(e.at.peer()), e.Leg, false)
+			w.call(n, w.node(e.at.peer()), e.Leg, true)
 		case RoomAccept:
 			w.up(n.conns[e.Leg])
 		case RoomHang:
@@ -370,6 +422,16 @@ func (w *roomWorld) drain(n *roomNode) {
 func (w *roomWorld) call(n, o *roomNode, leg Leg, quiet bool) {
 	c := &roomConn{end: [2]*roomNode{n, o}, leg: [2]Leg{leg, 0}}
 	n.conns[leg] = c
+	if o.asleep || w.rng.IntN(8) == 0 { // nothing is heard of it
+		w.later(time.Duration(500+w.rng.IntN(7500))*time.Millisecond, func() {
+			if n.conns[leg] == c {
+				delete(n.conns, leg)
+				n.Down(w.now, leg, Offline)
+				w.drain(n)
+			}
+		})
+		return
+	}
 	w.conns = append(w.conns, c)
 	w.later(w.trip(), func() {
 		if c.cut || c.up[1] { // or the calls have met on the way
@@ -428,6 +490,9 @@ func (w *roomWorld) end(c *roomConn, by *roomNode, why Reason) {
 		return
 	}
 	c.cut = true
+	if by == c.end[0] && !c.up[0] {
+		why = Cancelled // it has not heard the answer
+	}
 	for i, n := range c.end {
 		d := w.trip()
 		if n == by {
@@ -516,9 +581,19 @@ func TestRoomWorld(t *testing.T) {
 		pick := func() *roomNode { return w.rooms[w.rng.IntN(len(w.rooms))] }
 		enter := func(n *roomNode, quiet bool) { n.Call(w.now, quiet); w.drain(n) }
 		enter(pick(), false)
+		for _, n := range w.rooms {
+			if n.State() == RoomOut && w.rng.IntN(4) == 0 {
+				n.asleep = true
+				w.later(time.Duration(w.rng.IntN(9000))*time.Millisecond, func() { n.asleep = false })
+			}
+		}
 		for range 12 {
 			w.run(time.Duration(w.rng.IntN(4000)) * time.Millisecond)
-			switch n := pick(); w.rng.IntN(4) {
+			n := pick()
+			if n.asleep {
+				continue
+			}
+			switch w.rng.IntN(4) {
 			case 0:
 				enter(n, w.rng.IntN(2) == 0)
 			case 1:
