@@ -204,7 +204,11 @@ func (g *Group) change(f func(*session.GroupRoster) (*session.GroupRoster, error
 // Forget leaves the group's call and forgets the group on this node. Whoever calls
 // it makes it known again. Error: net.ErrClosed.
 func (g *Group) Forget() error {
-	return g.n.closing(g.n.hub.ForgetGroup(g.n.ctx, g.id))
+	err := g.n.closing(g.n.hub.ForgetGroup(g.n.ctx, g.id))
+	if err == nil {
+		g.n.groupGone(g.id) // before the event comes
+	}
+	return err
 }
 
 // Call enters the group's call and rings all members who are not in it; it may be
