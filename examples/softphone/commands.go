@@ -39,6 +39,9 @@ func help() []string {
 		"msg WHOM TEXT    write to somebody, online or not; read MESSAGE tells that you have read it, and all before it",
 		"devices          list your phones; link TICKET NAME makes this one another phone of whoever the ticket is of,",
 		"                 confirm DIGITS on the first one says yes to it, refuse DIGITS no; revoke DEVICE ends a lost one",
+		"group new NAME   make a group of up to eight; group add GROUP WHOM, remove GROUP WHOM say who is in it,",
+		"                 group call GROUP rings them all, group join GROUP nobody; group answer, group leave;",
+		"                 group lists them, group forget GROUP forgets one",
 		"history          what happened last",
 		"send WHOM PATH   offer a file; accept, decline, pause, continue, cancel TRANSFER",
 		"nat              what NAT is around you, as far as the neighbours can tell",
@@ -46,9 +49,6 @@ func help() []string {
 		"help, quit",
 	}
 }
-
-// laterCommands are those of capabilities that are not there yet.
-const laterCommands = " group "
 
 // command obeys one line, or says why not.
 func (p *phone) command(ctx context.Context, c typed) {
@@ -83,6 +83,8 @@ func (p *phone) obey(ctx context.Context, verb, arg string, at time.Time) error 
 		}
 	}
 	switch verb {
+	case "group":
+		return p.group(ctx, arg)
 	case "link":
 		return p.link(ctx, arg)
 	case "knock":
@@ -140,9 +142,6 @@ func (p *phone) obey(ctx context.Context, verb, arg string, at time.Time) error 
 	case "quit":
 		p.quit = true
 	default:
-		if strings.Contains(laterCommands, " "+verb+" ") {
-			return errors.New("not there yet; help lists what is")
-		}
 		return errors.New("unknown command; help lists those there are")
 	}
 	return nil

@@ -55,6 +55,7 @@ var contract = map[string]string{
 	"recording": "call:s file:s by:s on:b",
 	"dtmf":      "call:s digits:s",
 	"quality":   "call:s warnings:l",
+	"group":     "group:s name:s state:s peer:s reason:s members:l present:l",
 	"help":      "commands:l",
 }
 

@@ -62,6 +62,9 @@ func (p *phone) line(f func(*line) bool) *line {
 // of returns the line of a call in an event. The event may be ahead of what
 // else tells us about the call: of Node.Call's return, and of Node.Incoming.
 func (p *phone) of(ctx context.Context, c *p2pos.Call) *line {
+	if c.Group() != nil {
+		return nil // see groupNews
+	}
 	if l := p.line(func(l *line) bool { return l.call == c }); l != nil {
 		return l
 	}
@@ -149,6 +152,8 @@ func (p *phone) handle(ctx context.Context, e p2pos.Event) {
 		p.emit(presenceOf(e, p.called(e.Peer)))
 	case p2pos.DeviceAsks, p2pos.DeviceAskEnded, p2pos.DevicesChanged:
 		p.deviceNews(e)
+	case p2pos.GroupChanged, p2pos.GroupRings, p2pos.GroupJoined, p2pos.GroupLeft, p2pos.GroupEnded:
+		p.groupNews(ctx, e)
 	case p2pos.CallSearch:
 		l := p.line(func(l *line) bool { return l.call == nil && l.Peer == e.Peer.String() })
 		if l != nil {

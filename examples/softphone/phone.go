@@ -30,6 +30,7 @@ type phone struct {
 	err   error // why the output is of no use any more
 
 	calls    []*line
+	rooms    []*room      // calls of groups that ring or go on
 	numbered int          // calls so far
 	tick     *time.Ticker // runs while a call is answered
 	seconds  <-chan time.Time
@@ -111,6 +112,10 @@ func (p *phone) loop(ctx context.Context, cancel context.CancelFunc, commands <-
 func (p *phone) shutdown() {
 	for _, l := range p.calls {
 		l.cancel()
+	}
+	for _, r := range p.rooms {
+		r.call.Leave()
+		r.cancel()
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), goodbye)
 	defer cancel()
