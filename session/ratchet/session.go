@@ -91,7 +91,8 @@ func (s *Session) Ready() bool { return s.sending.live }
 
 // SessionIn returns which session a message is for.
 func SessionIn(message []byte) (id [8]byte, ok bool) {
-	return [8]byte(append(message[:min(len(message), 8):8], make([]byte, 8)...)[:8]), len(message) >= Overhead
+	copy(id[:], message)
+	return id, len(message) >= Overhead
 }
 
 func (c *chain) step() (key [32]byte) {

@@ -218,3 +218,16 @@ func TestSecrecy(t *testing.T) {
 	}
 	b.must(healed)
 }
+
+// What is too short for a message names no session, however it lies in memory.
+func TestSessionInShort(t *testing.T) {
+	for n := range Overhead + 1 {
+		b := make([]byte, n)
+		for i := range b {
+			b[i] = byte(i + 1)
+		}
+		if id, ok := SessionIn(slices.Clip(b)); ok != (n == Overhead) || ok && id != [8]byte(b) {
+			t.Errorf("%d bytes: %x, %v", n, id, ok)
+		}
+	}
+}
