@@ -15,7 +15,7 @@ type Trust uint8
 const (
 	Stranger   Trust = iota // a peer named it: 3 packets
 	Remembered              // we had a link there: 240 packets in ten minutes
-	Attested                // introducers see the peer there now: 1,500
+	Attested                // introducers see the peer there now: 3,000
 )
 
 // String returns the word.
@@ -41,8 +41,8 @@ const (
 
 	// packetsWindow and the numbers of packets to one address in it.
 	packetsWindow     = 10 * time.Minute
-	packetsAttested   = 1500
-	packetsRemembered = 240 // finds one of 8 ports of 512 97 times in 100, and hurts nobody who lives there now
+	packetsAttested   = 3000 // two full searches: one in 250 misses, and the next would find the budget spent
+	packetsRemembered = 240  // finds one of 8 ports of 512 97 times in 100, and hurts nobody who lives there now
 	packetsStranger   = 3
 	// packetsHost is what all ports of one address may get that peers have
 	// merely named as theirs: several may sit behind one carrier's NAT.
@@ -118,6 +118,7 @@ type ask struct {
 	trust   Trust
 	flow    bool          // the first packet from its socket to its destination
 	short   bool          // with a TTL so low that it doesn't get there: charged to strangers by itself
+	reply   bool          // to a genuine request, or in return for one: the punch bounds those
 	rolling bool          // beside a relayed call: paced, and not counted for the address
 	mapping time.Duration // > 0: a new mapping of ours that lasts so long
 	live    int           // at most so many mappings, standing ones included
@@ -221,7 +222,7 @@ func (b *Budget) check(now time.Time, t time.Duration, a ask) (Refusal, time.Dur
 		if s == nil {
 			return TooManyAddrs, 0
 		}
-		if s.count() >= most {
+		if s.count() >= most && (!a.reply || a.trust == Stranger) {
 			return AddressSpent, 0
 		}
 	}

@@ -44,7 +44,7 @@ func TestBudgetFlows(t *testing.T) {
 // The count of an address is never too low over any ten minutes, and a refused
 // packet is not counted.
 func TestBudgetAddress(t *testing.T) {
-	for trust, most := range map[Trust]int{Stranger: 3, Remembered: 240, Attested: 1500} {
+	for trust, most := range map[Trust]int{Stranger: 3, Remembered: 240, Attested: 3000} {
 		b := NewBudget(epoch)
 		rng := rand.New(rand.NewPCG(1, uint64(trust)))
 		var at []time.Duration

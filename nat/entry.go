@@ -52,6 +52,7 @@ type entry struct {
 	attested bool      // a third side vouches for the address
 	learned  bool      // known from a request alone
 	bound    bool      // Bound was told
+	proved   bool      // a puncher had an answer there, which Paths has not yet
 	stale    bool      // the peer left it: no upgrade before it answers again
 	gone     bool      // to be swept out
 	left     bool      // by Retire: the last choice

@@ -84,3 +84,62 @@ func TestPathsShareTheBudget(t *testing.T) {
 		t.Errorf("%d probes to an address inside", len(inside.sent))
 	}
 }
+
+// A hole that a search has spent the budget on is proved all the same, by what the
+// peer's own requests and answers are worth: a search that ended well would else
+// leave the call relayed for ten minutes.
+func TestPathsProveWithBudgetSpent(t *testing.T) {
+	spent := func() *Budget {
+		b := NewBudget(epoch)
+		for range packetsAttested {
+			if why, _ := b.take(epoch, ask{to: pathA.Remote, trust: Attested}); why != NotRefused {
+				t.Fatal(why)
+			}
+		}
+		return b
+	}
+	for name, c := range map[string]struct {
+		do   func(*rig)
+		most int
+	}{
+		"attested": {func(r *rig) { r.p.AddAttested(r.now, pathA) }, 0},
+		"proved":   {func(r *rig) { r.p.AddProved(r.now, pathA) }, triesProvoked},
+		"asked": {func(r *rig) {
+			r.p.AddAttested(r.now, pathA)
+			r.receive(pathA, r.request(false))
+		}, triesProvoked},
+	} {
+		r := newRig(t, true, Options{Budget: spent()})
+		c.do(r)
+		r.run(time.Hour)
+		n := 0
+		for _, x := range r.sent {
+			if x.m.request {
+				n++
+			}
+		}
+		if c.most == 0 && n > 0 || n > c.most || c.most > 0 && n == 0 {
+			t.Errorf("%s: %d probes", name, n)
+		}
+	}
+	// The puncher answers, and asks in return.
+	r := newPunchRig(t, "sym-block", "eim-apdf", PlanOptions{}, Attested)
+	r.run(100 * ms)
+	for range packetsAttested {
+		r.budget.take(r.now, ask{to: punchPeer, trust: Attested})
+	}
+	before := len(r.sent)
+	if !r.ask(sock.Path{Local: 100, Remote: punchPeer}) || len(r.sent) != before+2 {
+		t.Errorf("%d packets for a genuine request", len(r.sent)-before)
+	}
+	// Nobody pays for a stranger.
+	r = newPunchRig(t, "sym-block", "eim-apdf", PlanOptions{}, Stranger)
+	r.run(100 * ms)
+	for range packetsStranger {
+		r.budget.take(r.now, ask{to: punchPeer, trust: Stranger})
+	}
+	before = len(r.sent)
+	if r.ask(sock.Path{Local: 100, Remote: punchPeer}); len(r.sent) != before {
+		t.Errorf("%d packets to a stranger", len(r.sent)-before)
+	}
+}

@@ -128,14 +128,18 @@ func (p *Paths) Remote() Cred { return p.theirs }
 // Add adds a candidate path to check: deduplicated, bounded by maxPaths. At most
 // 3 unprovoked packets go there before it answers with the key, so that nobody
 // can be made a victim by naming an address.
-func (p *Paths) Add(now time.Time, path sock.Path) { p.add(now, path, false) }
+func (p *Paths) Add(now time.Time, path sock.Path) { p.add(now, path, false, false) }
 
 // AddAttested is Add for a path whose remote address is known to be the peer's
 // from a third side: introducers see it there on links of their own, or we had
 // a link there. It gets the full schedule and is tried again for a while.
-func (p *Paths) AddAttested(now time.Time, path sock.Path) { p.add(now, path, true) }
+func (p *Paths) AddAttested(now time.Time, path sock.Path) { p.add(now, path, true, false) }
 
-func (p *Paths) add(now time.Time, path sock.Path, attested bool) {
+// AddProved is AddAttested for a path over which the peer has just answered a
+// puncher.
+func (p *Paths) AddProved(now time.Time, path sock.Path) { p.add(now, path, true, true) }
+
+func (p *Paths) add(now time.Time, path sock.Path, attested, proved bool) {
 	p.tick(now)
 	path = unmapped(path)
 	e := p.find(path)
@@ -148,7 +152,7 @@ func (p *Paths) add(now time.Time, path sock.Path, attested bool) {
 		}
 	}
 	e.learned = false
-	e.attested = e.attested || attested
+	e.attested, e.proved = e.attested || attested, e.proved || proved
 	if !e.check.running && e.state != Valid {
 		p.open(e)
 	}

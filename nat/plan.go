@@ -177,9 +177,9 @@ const (
 	// burstEvery is the pace of 500 shots a second: cheap routers have been
 	// seen to die above.
 	burstEvery = 2 * time.Millisecond
-	// mostShots leaves 100 of an address's 1,500 packets in ten minutes for
-	// answers and for the path set. With 256 sockets in 64,512 ports they miss
-	// once in 270 punches.
+	// mostShots leaves 200 of an address's 3,000 packets in ten minutes for
+	// answers and for the path set, after two searches. With 256 sockets in
+	// 64,512 ports they miss once in 270 punches.
 	mostShots = 1400
 	// mostSockets are opened for a search over the full range.
 	mostSockets = 256

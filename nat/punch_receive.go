@@ -52,7 +52,7 @@ func (p *Puncher) requested(path sock.Path, b []byte, m message) bool {
 	if !probeable(path.Remote) || p.status.Answers+p.status.Triggered >= maxReplies {
 		return true
 	}
-	a := ask{to: path.Remote, trust: trust}
+	a := ask{to: path.Remote, trust: trust, reply: true}
 	if why, _ := p.budget.take(p.now, a); why != NotRefused {
 		return true
 	}

@@ -152,7 +152,7 @@ func (n *puncherNode) events() {
 				n.ports[l] = 0
 			}
 		case Hit:
-			n.paths.AddAttested(n.now, e.Path)
+			n.paths.AddProved(n.now, e.Path)
 		}
 	}
 	for n.paths != nil {

@@ -204,10 +204,11 @@ func (p *Paths) send() {
 // afford takes a probe to an address that hasn't answered from the node's budget,
 // or puts it off. Addresses inside are nobody's but our own network's; where the
 // peer answers from anyhow, a few probes more to another port are no harm; and what
-// a genuine request provoked is bounded by itself.
+// a genuine request or answer provoked is bounded by itself: a hole that a search
+// has spent the budget on is not to be left for that.
 func (p *Paths) afford(e *entry) bool {
-	if p.budget == nil || e.answered() || e.kind > Direct || !outside(e.path.Remote.Addr()) || !e.attested && e.cold >= triesCold ||
-		p.lives(e.path.Remote.Addr()) {
+	provoked := !e.attested && e.cold >= triesCold || e.attested && e.cold < triesProvoked && (e.proved || !e.askedAt.IsZero())
+	if p.budget == nil || e.answered() || e.kind > Direct || !outside(e.path.Remote.Addr()) || provoked || p.lives(e.path.Remote.Addr()) {
 		return true
 	}
 	a := ask{to: e.path.Remote, paths: true, flow: e.cold == 0}
