@@ -45,8 +45,30 @@ func (c *core) again(now time.Time, p *Peer) {
 	}
 }
 
+// reofferWait bounds how often news of this side's NAT are told in a call: a
+// classification changes its mind a few times in its first seconds.
+const reofferWait = time.Second
+
+// reoffer makes a new offer when more is known of this side's NAT than the last
+// one said: plans that were made from different knowledge are no halves of one.
+func (c *core) reoffer(now time.Time, p *Peer) {
+	s := &p.state
+	if !s.linked || c.direct(p) || c.rolling(p) || now.Before(s.reofferAt) || alike(s.offered, c.obs.class.Behaviour()) {
+		return
+	}
+	s.reofferAt = now.Add(reofferWait)
+	c.sendOffer(now, p, offerAsks)
+}
+
+// alike says whether two behaviours lead to the same plan, as far as its method
+// goes. A block's bounds move with every mapping that is seen.
+func alike(a, b nat.Behaviour) bool {
+	return a.Mapping == b.Mapping && a.Filtering == b.Filtering && a.Ports == b.Ports && a.Chosen == b.Chosen &&
+		(a.Block == [2]uint16{}) == (b.Block == [2]uint16{})
+}
+
 func (c *core) sendOffer(now time.Time, p *Peer, kind byte) {
-	offer := c.offer(now, p.mine)
+	offer := c.offer(now, p)
 	c.send(toSend{p.node, frameOffer, offer.Append([]byte{kind})})
 }
 

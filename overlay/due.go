@@ -121,6 +121,9 @@ func (c *core) advancePeer(now time.Time, p *Peer) {
 		}
 		c.again(now, p)
 	}
+	if s.media {
+		c.reoffer(now, p)
+	}
 	if s.punch.run != nil {
 		c.roll(now, p)
 		s.punch.run.Advance(now)
@@ -271,6 +274,7 @@ func (w *ways) touched() *nat.Paths {
 
 func (w *ways) Add(now time.Time, path sock.Path)           { w.touched().Add(now, path) }
 func (w *ways) AddAttested(now time.Time, path sock.Path)   { w.touched().AddAttested(now, path) }
+func (w *ways) AddProved(now time.Time, path sock.Path)     { w.touched().AddProved(now, path) }
 func (w *ways) Remove(now time.Time, path sock.Path)        { w.touched().Remove(now, path) }
 func (w *ways) SetRemote(now time.Time, c nat.Cred)         { w.touched().SetRemote(now, c) }
 func (w *ways) SetKeepalive(now time.Time, d time.Duration) { w.touched().SetKeepalive(now, d) }

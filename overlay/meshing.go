@@ -168,7 +168,7 @@ func (c *core) wanted(now time.Time, e mesh.Wanted) {
 	}
 	p.state.refs-- // expires holds it
 	p.state.expires = later(p.state.expires, now.Add(askLife))
-	offer := c.offer(now, p.mine)
+	offer := c.offer(now, p)
 	sealed, err := (&parcel{offer: &offer, tcp: c.tcpAddrs()}).seal(c.o.key, p.key, placeOf("introduce", id[:]))
 	if err != nil {
 		c.o.log.Debug("offer not sealed", "peer", id, "err", err)
@@ -196,7 +196,7 @@ func (c *core) askedFor(now time.Time, e mesh.Asked) {
 		refuse("no room", err)
 		return
 	}
-	offer := c.offer(now, p.mine)
+	offer := c.offer(now, p)
 	sealed, err := (&parcel{offer: &offer, tcp: c.tcpAddrs()}).seal(c.o.key, p.key, replyPlace(e.Sealed))
 	if err != nil {
 		refuse("reply not sealed", err)
@@ -367,7 +367,7 @@ func (c *core) routed(now time.Time, p *Peer, body []byte) {
 		return
 	}
 	secret := secret32()
-	offer := c.offer(now, p.mine)
+	offer := c.offer(now, p)
 	sealed, err := (&parcel{secret: secret, offer: &offer, body: body, tcp: c.tcpAddrs(), turn: c.turnAddrs()}).seal(c.o.key, p.key, placeOf("ring", p.node[:]))
 	if err != nil {
 		c.o.log.Debug("not sealed", "peer", p.node, "err", err)
@@ -424,7 +424,7 @@ func (c *core) delivered(now time.Time, e mesh.Delivered) {
 		s.routeSecret, s.routePlace = in.secret, replyPlace(e.Body)
 		answer := &parcel{near: c.vicinity(), tcp: c.tcpAddrs(), turn: c.turnAddrs()}
 		if in.offer != nil { // our link to it, if any, may be one that it has lost
-			offer := c.offer(now, p.mine)
+			offer := c.offer(now, p)
 			answer.offer = &offer
 		}
 		c.replyRouted(now, p, answer)

@@ -27,10 +27,12 @@ const (
 	dialTime = 6 * time.Second
 )
 
-func (c *core) offer(now time.Time, cred nat.Cred) nat.Offer {
+// offer makes an offer to p.
+func (c *core) offer(now time.Time, p *Peer) nat.Offer {
+	p.state.offered = c.obs.class.Behaviour()
 	return nat.Offer{
-		NodeKey: c.o.public, Cred: cred, Candidates: c.addresses(), Expires: now.Add(offerLife),
-		Behaviour: c.obs.class.Behaviour(), Outside: c.outside(true), Mapped: c.open(),
+		NodeKey: c.o.public, Cred: p.mine, Candidates: c.addresses(), Expires: now.Add(offerLife),
+		Behaviour: p.state.offered, Outside: c.outside(true), Mapped: c.open(),
 	}
 }
 

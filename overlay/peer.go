@@ -44,6 +44,8 @@ type peerState struct {
 	wait      time.Duration // until the attempt after the next
 	punch     punching
 	renewal   renewal
+	offered   nat.Behaviour  // ours, as the latest offer to it said
+	reofferAt time.Time      // no earlier is that told anew
 	outsideOf netip.AddrPort // the peer's, as it told in its offer
 	why       string         // no direct path is to be expected; "" = nothing known
 	number    nat.Peer       // the observer's; 0 = it does not know this peer

@@ -55,6 +55,9 @@ func (c *core) startPunch(now time.Time, p *Peer, theirs nat.Offer) {
 		// neighbours to choose from, and relays.
 		return
 	}
+	if plan.Method >= nat.ChosenPort && !alike(s.offered, mine) {
+		return // the other side plans without what is new here: see reoffer
+	}
 	trust := nat.Stranger
 	if c.attestedHost(p, theirs.Outside.Addr()) {
 		trust = nat.Attested
@@ -244,7 +247,7 @@ func (c *core) punchEvents(now time.Time, p *Peer) {
 			}
 		case nat.Hit:
 			c.o.log.Debug("hole", "peer", p.node, "local", e.Path.Local, "remote", e.Path.Remote)
-			p.state.paths.AddAttested(now, e.Path)
+			p.state.paths.AddProved(now, e.Path)
 		case nat.Ended:
 			c.o.log.Debug("punch ended", "peer", p.node, "why", e.Why, "shots", e.Status.Shots, "sockets", e.Status.Sockets, "hits", e.Status.Hits)
 			c.o.handles.Delete(k.handle)

@@ -183,7 +183,7 @@ func (c *core) ready(now time.Time, p *Peer) {
 		c.endRenewal(now, p)
 		return
 	}
-	o := c.offer(now, p.mine)
+	o := c.offer(now, p)
 	o.Candidates, o.Outside = nil, r.at
 	if err := l.send(frameHole, appendHole(nil, r.asked, o)); err != nil {
 		c.endRenewal(now, p)
@@ -210,7 +210,7 @@ func (c *core) holeAsked(now time.Time, l *Link, body []byte) error {
 	switch {
 	case r.phase == holeAsking:
 		if !answer { // both have asked; ours may have been too early for it
-			own := c.offer(now, p.mine)
+			own := c.offer(now, p)
 			own.Candidates, own.Outside = nil, r.at
 			if err := l.send(frameHole, appendHole(nil, true, own)); err != nil {
 				c.o.log.Debug("hole not answered", "peer", p.node, "err", err)
