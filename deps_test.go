@@ -45,6 +45,7 @@ var layers = house.Layers{
 		"overlay":           {"identity", "nat", "overlay/mesh", "overlay/directory", "overlay/mailbox", "overlay/relay", "internal/wire", "internal/sock", "internal/carrier", "internal/drive"},
 		"session/files":     {"identity", "internal/wire"},
 		"session/ratchet":   {"identity", "internal/wire"},
+		"session/book":      {"identity", "internal/wire"},
 		"session/chat":      {"identity", "session/ratchet", "internal/wire"},
 		"session":           {"identity", "nat", "overlay", "media", "session/chat", "session/ratchet", "internal/wire", "internal/drive"},
 
@@ -52,7 +53,7 @@ var layers = house.Layers{
 
 		// An embedder pays for what it uses: never media/webrtc or media/libopus.
 		".": {
-			"identity", "nat", "nat/portmap", "overlay", "overlay/lan", "overlay/relay", "session", "session/chat", "session/files", "media", "media/ogg", "media/opus", "metric",
+			"identity", "nat", "nat/portmap", "overlay", "overlay/lan", "overlay/relay", "session", "session/book", "session/chat", "session/files", "media", "media/ogg", "media/opus", "metric",
 			"internal/wire", "internal/sock", "internal/drive", "internal/store",
 		},
 
