@@ -3,7 +3,6 @@
 package p2pos
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -13,7 +12,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/p2pos/p2pos/identity"
-	"github.com/p2pos/p2pos/internal/wire"
+	"github.com/p2pos/p2pos/session/book"
 )
 
 // Contact is a person in the address book of this node.
@@ -34,75 +33,20 @@ type Contact struct {
 // LogValue logs the short ID alone: petnames are private.
 func (c Contact) LogValue() slog.Value { return c.ID.LogValue() }
 
-// contact is what is stored of one, under its ID in the room of contacts:
-//
-//	1 petname (≤ 64)   2 flags(1): bit 0 verified, 1 blocked   3 added(8, Unix seconds)   4 reach secret(16)   5 ticket (≤ 4,096)
+// contact is one in the book: as applications see it, and as it is stored and
+// goes to own devices.
 type contact struct {
 	Contact
-	reach  identity.Secret
-	ticket string // as it was added; its addresses help while the network doesn't
+	e book.Contact
 }
 
-const (
-	flagVerified = 1 << iota
-	flagBlocked
-)
-
-func (c *contact) encode() []byte {
-	var b []byte
-	if c.Name != "" {
-		b = wire.AppendField(b, 1, []byte(c.Name))
-	}
-	var flags byte
-	if c.Verified {
-		flags |= flagVerified
-	}
-	if c.Blocked {
-		flags |= flagBlocked
-	}
-	b = wire.AppendField(b, 2, []byte{flags})
-	b = wire.AppendField(b, 3, binary.BigEndian.AppendUint64(nil, uint64(c.Added.Unix())))
-	if c.reach != (identity.Secret{}) {
-		b = wire.AppendField(b, 4, c.reach[:])
-	}
-	if c.ticket != "" {
-		b = wire.AppendField(b, 5, []byte(c.ticket))
-	}
-	return b
-}
-
-var errContact = errors.New("p2pos: damaged contact")
-
-func decodeContact(id, b []byte) (*contact, error) {
-	c := &contact{}
-	if len(id) != len(c.ID) {
-		return nil, errContact
-	}
-	c.ID = identity.ID(id)
-	err := wire.Fields(b, func(tag uint8, v []byte) error {
-		r := wire.NewReader(v)
-		switch tag {
-		case 1:
-			c.Name = string(r.Rest())
-		case 2:
-			flags := r.U8()
-			c.Verified, c.Blocked = flags&flagVerified != 0, flags&flagBlocked != 0
-		case 3:
-			c.Added = time.Unix(int64(r.U64()), 0)
-		case 4:
-			r.Fixed(c.reach[:])
-		case 5:
-			c.ticket = string(r.Rest())
-		default:
-			return nil
-		}
-		return r.Done()
-	})
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", errContact, err)
-	}
-	c.Reachable = c.reach != (identity.Secret{})
-	return c, nil
+// show returns a contact under a name, which is the petname but for two that
+// devices have given to two people.
+func show(e book.Contact, name string) *contact {
+	return &contact{Contact{
+		ID: e.ID, Name: name, Verified: e.Verified, Blocked: e.Blocked,
+		Added: time.Unix(e.Added, 0), Reachable: e.Reach != (identity.Secret{}),
+	}, e}
 }
 
 // maxPetname bounds a petname in bytes, as maxName does a name that others see.

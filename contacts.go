@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -16,6 +17,7 @@ import (
 	"github.com/p2pos/p2pos/identity"
 	"github.com/p2pos/p2pos/internal/store"
 	"github.com/p2pos/p2pos/overlay"
+	"github.com/p2pos/p2pos/session/book"
 )
 
 var (
@@ -30,15 +32,21 @@ var (
 // maxContacts bounds the address book: each takes about 300 bytes of memory.
 const maxContacts = 10_000
 
-// Contacts is the address book of a node. What is changed is on the disk when
-// the method returns. Besides the errors named, methods return those of the
+// Contacts is the address book of a person. What is changed is on the disk when
+// the method returns, and on the person's other devices a moment later, or once
+// they are linked: of each field the last change counts (design/017). Two people
+// who were given one name on two devices are shown as "Anna" and "Anna (2)". Besides the errors named, methods return those of the
 // file system and net.ErrClosed; nothing is changed then.
 type Contacts struct {
 	n *Node
 
-	change sync.Mutex // held while the book is changed, disk included
-	mu     sync.Mutex // guards what follows, for moments only
-	all    map[identity.ID]*contact
+	change sync.Mutex // held while the book is changed, disk included; guards what follows
+	clock  book.Clock
+	gone   map[identity.ID]book.Contact // removed; other devices may not have heard
+	twice  bool                         // a petname was given to two
+
+	mu  sync.Mutex // guards what follows, for moments only
+	all map[identity.ID]*contact
 }
 
 // Contacts returns the node's address book.
@@ -46,21 +54,29 @@ func (n *Node) Contacts() *Contacts { return n.book }
 
 // openContacts reads the address book. Without a database it is empty.
 func openContacts(n *Node) (*Contacts, error) {
-	c := &Contacts{n: n, all: make(map[identity.ID]*contact)}
+	c := &Contacts{n: n, all: make(map[identity.ID]*contact), gone: make(map[identity.ID]book.Contact)}
 	bad := 0
 	err := n.db.View(func(tx *store.Tx) error {
 		for id, b := range tx.Map(store.Contacts).All() {
-			p, err := decodeContact(id, b)
+			e, err := book.ParseContact(id, b)
 			if err != nil {
 				bad++
 				continue
 			}
-			c.all[p.ID] = p
+			c.clock.See(e.Last())
+			if e.Present() {
+				c.all[e.ID] = show(e, e.Name)
+			} else {
+				c.gone[e.ID] = e
+			}
 		}
 		return nil
 	})
 	if bad > 0 {
 		n.log.Warn("contacts that can't be read are left out", "count", bad)
+	}
+	for _, p := range c.rename() {
+		c.all[p.ID] = p
 	}
 	return c, err
 }
@@ -83,12 +99,12 @@ func (c *Contacts) Add(who, name string) (Contact, error) {
 	if t.ID == c.n.dev.ID() {
 		return Contact{}, fmt.Errorf("%w: not added to the contacts", ErrSelf)
 	}
-	return c.edit(t.ID, true, func(p *contact) error {
+	return c.edit(t.ID, byHand|create, func(p *book.Contact) error {
 		if name != "" {
 			p.Name = name
 		}
 		if t.Secret != (identity.Secret{}) {
-			p.reach, p.ticket = t.Secret, strings.TrimSpace(who)
+			p.Reach, p.Ticket = t.Secret, strings.TrimSpace(who)
 		}
 		return nil
 	})
@@ -101,7 +117,7 @@ func (c *Contacts) Rename(id identity.ID, name string) error {
 	if err != nil {
 		return err
 	}
-	_, err = c.edit(id, false, func(p *contact) error { p.Name = name; return nil })
+	_, err = c.edit(id, byHand, func(p *book.Contact) error { p.Name = name; return nil })
 	return err
 }
 
@@ -109,7 +125,7 @@ func (c *Contacts) Rename(id identity.ID, name string) error {
 // the mark back. It holds for the identity, whatever device it calls with.
 // Error: ErrNoContact.
 func (c *Contacts) Verify(id identity.ID, verified bool) error {
-	_, err := c.edit(id, false, func(p *contact) error { p.Verified = verified; return nil })
+	_, err := c.edit(id, byHand, func(p *book.Contact) error { p.Verified = verified; return nil })
 	return err
 }
 
@@ -121,7 +137,7 @@ func (c *Contacts) Block(id identity.ID) error {
 	if id == c.n.dev.ID() {
 		return fmt.Errorf("%w: not blocked", ErrSelf)
 	}
-	_, err := c.edit(id, true, func(p *contact) error { p.Blocked = true; return nil })
+	_, err := c.edit(id, byHand|create, func(p *book.Contact) error { p.Blocked = true; return nil })
 	if err == nil {
 		c.n.hub.Drop(c.n.ctx, id)
 	}
@@ -130,7 +146,7 @@ func (c *Contacts) Block(id identity.ID) error {
 
 // Unblock lets somebody in again. Error: ErrNoContact.
 func (c *Contacts) Unblock(id identity.ID) error {
-	_, err := c.edit(id, false, func(p *contact) error { p.Blocked = false; return nil })
+	_, err := c.edit(id, byHand, func(p *book.Contact) error { p.Blocked = false; return nil })
 	return err
 }
 
@@ -143,15 +159,16 @@ func (c *Contacts) Remove(id identity.ID) error {
 	if !ok {
 		return fmt.Errorf("%w: %s", ErrNoContact, id.Short())
 	}
-	if err := c.n.db.Update(func(tx *store.Tx) error { return tx.Map(store.Contacts).Delete(id[:]) }); err != nil {
+	var list []book.Contact
+	if c.n.hasKin() { // the others should take them out as well
+		list = append(list, p.e.Removed(c.clock.Next(time.Now())))
+	} else {
+		list = append(list, book.Contact{ID: id})
+	}
+	if err := c.put(list, false); err != nil {
 		return c.n.stored(err)
 	}
-	c.mu.Lock()
-	delete(c.all, id)
-	c.mu.Unlock()
-	c.n.forget(id)
-	c.n.forgetSight(id)
-	c.n.events.publish(ContactChanged{Contact: p.Contact, Removed: true})
+	c.n.tellSisters(nil, contactKey(id))
 	return nil
 }
 
@@ -209,60 +226,176 @@ func (c *Contacts) blocked(id identity.ID) bool {
 	return ok && p.Blocked
 }
 
+// How a contact is edited: byHand is what the user does, create makes one where
+// there is none.
+const (
+	byHand = 1 << iota
+	create
+)
+
 // edit changes one contact, on the disk first, and tells of it if anything is
-// different. create makes one where there is none.
-func (c *Contacts) edit(id identity.ID, create bool, change func(*contact) error) (Contact, error) {
+// different.
+func (c *Contacts) edit(id identity.ID, how int, change func(*book.Contact) error) (Contact, error) {
 	c.change.Lock()
 	defer c.change.Unlock()
-	old, there := c.get(id)
-	p := old
+	p, there := c.get(id)
+	old := p.e
 	if !there {
-		if !create {
+		if how&create == 0 {
 			return Contact{}, fmt.Errorf("%w: %s", ErrNoContact, id.Short())
 		}
-		c.mu.Lock()
-		many := len(c.all) >= maxContacts
-		c.mu.Unlock()
-		if many {
+		if c.full() {
 			return Contact{}, fmt.Errorf("%w: %d", ErrManyContacts, maxContacts)
 		}
-		p = contact{Contact: Contact{ID: id, Added: time.Now().Truncate(time.Second)}}
-		if t, ok := c.n.knownTarget(id); ok {
-			p.reach = t.Secret
+		if old = c.gone[id]; old.ID != id {
+			old = book.Contact{ID: id}
 		}
 	}
-	if err := change(&p); err != nil {
+	e := old
+	if !there {
+		e.Added = time.Now().Unix()
+		if t, ok := c.n.knownTarget(id); ok {
+			e.Reach = t.Secret
+		}
+	}
+	if err := change(&e); err != nil {
 		return Contact{}, err
 	}
-	p.Reachable = p.reach != (identity.Secret{})
-	if other, ok := c.Find(p.Name); ok && other.ID != id {
-		return Contact{}, fmt.Errorf("%w: %q is %s", ErrName, p.Name, other.ID.Short())
+	if other, ok := c.Find(e.Name); ok && other.ID != id && (!there || e.Name != old.Name) {
+		return Contact{}, fmt.Errorf("%w: %q is %s", ErrName, e.Name, other.ID.Short())
 	}
-	if there && p == old {
+	if there && e == old {
 		return p.Contact, nil
 	}
-	if err := c.n.db.Update(func(tx *store.Tx) error { return tx.Map(store.Contacts).Put(id[:], p.encode()) }); err != nil {
+	if err := c.put([]book.Contact{e.Edited(old, c.clock.Next(time.Now()), how&byHand != 0)}, false); err != nil {
 		return Contact{}, c.n.stored(err)
 	}
+	c.n.tellSisters(nil, contactKey(id))
+	p, _ = c.get(id)
+	return p.Contact, nil
+}
+
+// full tells whether there is no room for another contact.
+func (c *Contacts) full() bool {
 	c.mu.Lock()
-	c.all[id] = &p
-	c.mu.Unlock()
-	if !there || p.reach != old.reach || p.Blocked != old.Blocked {
+	defer c.mu.Unlock()
+	return len(c.all) >= maxContacts
+}
+
+// put takes contacts into the book as they are given, on the disk first, and
+// tells of what is different. One without stamps is forgotten. Foreign says that
+// other devices have set them. change is held.
+func (c *Contacts) put(list []book.Contact, foreign bool) error {
+	gone := slices.Collect(maps.Values(c.gone))
+	for _, e := range list {
+		if !e.Present() && e.At.Gone != 0 {
+			gone = append(gone, e)
+		}
+	}
+	old := book.Trim(gone)
+	err := c.n.db.Update(func(tx *store.Tx) error {
+		room := tx.Map(store.Contacts)
+		for _, e := range list {
+			err := room.Put(e.ID[:], e.Encode())
+			if e.At == (book.Stamps{}) {
+				err = room.Delete(e.ID[:])
+			}
+			if err != nil {
+				return err
+			}
+		}
+		for _, id := range old {
+			if err := room.Delete(id[:]); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	var changes []ContactChanged
+	hurry := false
+	for _, e := range list {
+		before, there := c.get(e.ID)
+		delete(c.gone, e.ID)
+		if !e.Present() {
+			if e.At.Gone != 0 {
+				c.gone[e.ID] = e
+			}
+			if there {
+				c.mu.Lock()
+				delete(c.all, e.ID)
+				c.mu.Unlock()
+				c.n.forget(e.ID)
+				c.n.forgetSight(e.ID)
+				changes = append(changes, ContactChanged{Contact: before.Contact, Removed: true})
+			}
+			continue
+		}
+		now := show(e, e.Name)
+		if e.Name == before.e.Name && there {
+			now.Name = before.Name
+		}
+		c.mu.Lock()
+		c.all[e.ID] = now
+		c.mu.Unlock()
+		hurry = hurry || !there || e.Reach != before.e.Reach || e.Blocked != before.e.Blocked
+		if !there || now.Contact != before.Contact {
+			changes = append(changes, ContactChanged{Contact: now.Contact})
+		}
+	}
+	for _, id := range old {
+		delete(c.gone, id)
+	}
+	if c.twice || foreign {
+		for _, p := range c.rename() {
+			c.mu.Lock()
+			c.all[p.ID] = p
+			c.mu.Unlock()
+			changes = slices.DeleteFunc(changes, func(e ContactChanged) bool { return e.Contact.ID == p.ID })
+			changes = append(changes, ContactChanged{Contact: p.Contact})
+		}
+	}
+	if hurry {
 		c.n.sight.hurry()
 	}
-	if !there || p.Contact != old.Contact {
-		c.n.events.publish(ContactChanged{Contact: p.Contact})
+	for _, e := range changes {
+		c.n.events.publish(e)
 	}
-	return p.Contact, nil
+	return nil
+}
+
+// rename returns the contacts whose name is to be shown otherwise than now,
+// because two have one, or no longer. change is held.
+func (c *Contacts) rename() (list []*contact) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	entries := make([]book.Contact, 0, len(c.all))
+	for _, p := range c.all {
+		entries = append(entries, p.e)
+	}
+	names := book.Names(entries)
+	c.twice = len(names) > 0
+	for _, e := range entries {
+		name, ok := names[e.ID]
+		if !ok {
+			name = e.Name
+		}
+		if c.all[e.ID].Name != name {
+			list = append(list, show(e, name))
+		}
+	}
+	return list
 }
 
 // learn keeps a contact's reach secret, when it has told another one.
 func (c *Contacts) learn(id identity.ID, s identity.Secret) {
-	if p, ok := c.get(id); !ok || p.reach == s || s == (identity.Secret{}) {
+	if p, ok := c.get(id); !ok || p.e.Reach == s || s == (identity.Secret{}) {
 		return
 	}
 	c.n.writes.add(func() {
-		_, err := c.edit(id, false, func(p *contact) error { p.reach = s; return nil })
+		_, err := c.edit(id, 0, func(p *book.Contact) error { p.Reach = s; return nil })
 		if err != nil && !errors.Is(err, ErrNoContact) {
 			c.n.log.Warn("a contact's reach secret is not stored", "err", err)
 		}
@@ -272,12 +405,12 @@ func (c *Contacts) learn(id identity.ID, s identity.Secret) {
 // target returns how a contact is reached.
 func (c *Contacts) target(id identity.ID) (overlay.Target, bool) {
 	p, ok := c.get(id)
-	if !ok || p.reach == (identity.Secret{}) {
+	if !ok || p.e.Reach == (identity.Secret{}) {
 		return overlay.Target{}, false
 	}
-	t := overlay.Target{ID: id, Secret: p.reach}
+	t := overlay.Target{ID: id, Secret: p.e.Reach}
 	// An expired ticket's addresses may still be good.
-	if k, err := identity.ParseTicket(p.ticket, time.Unix(0, 0)); err == nil && k.Reach == p.reach {
+	if k, err := identity.ParseTicket(p.e.Ticket, time.Unix(0, 0)); err == nil && k.Reach == p.e.Reach {
 		t.Addrs, t.Introducers = k.Addrs, k.Introducers
 	}
 	return t, true

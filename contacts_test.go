@@ -52,30 +52,6 @@ func TestPetname(t *testing.T) {
 	}
 }
 
-func TestContactCoding(t *testing.T) {
-	for _, c := range []contact{
-		{Contact: Contact{ID: identity.ID{1}, Added: time.Unix(1, 0)}},
-		{
-			Contact: Contact{ID: identity.ID{2}, Name: "Anna", Verified: true, Blocked: true, Added: time.Unix(1e9, 0), Reachable: true},
-			reach:   identity.Secret{3}, ticket: "p2pos:x",
-		},
-	} {
-		got, err := decodeContact(c.ID[:], append(c.encode(), 99, 0, 1, 7)) // and a field of a later program
-		if err != nil || *got != c {
-			t.Errorf("%+v, %v, want %+v", got, err, c)
-		}
-	}
-	if _, err := decodeContact([]byte{1}, nil); err == nil {
-		t.Error("an ID of one byte")
-	}
-}
-
-func FuzzContact(f *testing.F) {
-	c := contact{Contact: Contact{Name: "Anna", Verified: true}, reach: identity.Secret{3}, ticket: "p2pos:x"}
-	f.Add(c.encode())
-	f.Fuzz(func(t *testing.T, b []byte) { decodeContact(make([]byte, 32), b) })
-}
-
 // newNodeHere returns a node on loopback that nobody knows of.
 func newNodeHere(t *testing.T, dir string) *Node {
 	t.Helper()

@@ -206,6 +206,9 @@ func (n *Node) sessionChanged(s *session.Session, up bool) {
 		delete(n.sessions, id)
 	}
 	n.mu.Unlock()
+	if id == n.dev.ID() {
+		n.sisterChanged(s, up)
+	}
 	if up {
 		n.provedTarget(id)
 		n.desk.Up(filePeer(s), fileSession{s})

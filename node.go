@@ -76,6 +76,7 @@ type Node struct {
 
 	sight    sight       // whether contacts are online
 	kins     *kins       // what is known of the person's devices, beside the hub
+	sisters  sisters     // those that are linked
 	replaced atomic.Bool // the key store is another identity's now: nothing of this one's is written
 
 	quieting sync.Mutex // held while the desk is told whether a call is up
@@ -409,6 +410,10 @@ func (n *Node) pump() {
 		case session.SessionDown:
 			n.sessionChanged(e.Session, false)
 		case session.StreamOpened:
+			if e.Kind == session.BookStream {
+				n.hearSister(e.Session, e.Stream)
+				break
+			}
 			n.desk.Incoming(filePeer(e.Session), fileSession{e.Session}, e.Stream)
 		case session.LinkUp:
 			n.auditLink(e.Node, true)

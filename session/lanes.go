@@ -39,8 +39,12 @@ func (StreamOpened) hubEvent() {}
 // StreamKind is the first byte of a stream and says what it is for.
 type StreamKind uint8
 
-// FileStream carries messages of session/files.
-const FileStream StreamKind = 1
+const (
+	// FileStream carries messages of session/files.
+	FileStream StreamKind = 1
+	// BookStream carries frames of session/book, between own devices alone.
+	BookStream StreamKind = 2
+)
 
 // kindTime is how long a stream may be without its first byte.
 const kindTime = 30 * time.Second
@@ -122,8 +126,10 @@ func (h *Hub) acceptOn(s *Session, l *overlay.Link) {
 				return
 			}
 			st.SetReadDeadline(time.Time{})
-			if StreamKind(kind[0]) != FileStream {
-				st.Abort() // of a later program
+			switch k := StreamKind(kind[0]); {
+			case k == FileStream, k == BookStream && s.peer.Identity == h.cfg.Self.ID():
+			default:
+				st.Abort() // of a later program, or none of theirs
 				return
 			}
 			h.emit(StreamOpened{s, StreamKind(kind[0]), st})
