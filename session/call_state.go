@@ -46,6 +46,7 @@ type call struct {
 	lastMedia time.Time // phaseTalk: when media was last heard, or might first have been
 	heard     bool      // any media was heard
 	unlinked  bool      // the peer's link went away since the ANSWER
+	asked     time.Time // when it was last asked whether it is still there
 
 	giveUp   time.Time // phaseInvite, phaseRing: no answer
 	offline  time.Time // phaseInvite: no sign
@@ -71,7 +72,7 @@ func (c *call) voice() {
 func (c *call) deadline() time.Time {
 	switch {
 	case c.phase == phaseTalk:
-		d := c.silent()
+		d := earlier(c.silent(), c.ask())
 		if !c.talk.again.IsZero() {
 			d = earlier(d, c.talk.again)
 		}
@@ -90,6 +91,18 @@ func (c *call) silent() time.Time {
 		return c.lastMedia.Add(sleepTimeout)
 	}
 	return c.lastMedia.Add(mediaTimeout)
+}
+
+// ask is when a call in which somebody has talked should ask the other side for a
+// sign: its HANGUP may have been lost where no link stands.
+func (c *call) ask() time.Time {
+	switch {
+	case !c.heard:
+		return c.silent()
+	case c.asked.After(c.lastMedia):
+		return c.asked.Add(askAfter)
+	}
+	return c.lastMedia.Add(askAfter)
 }
 
 func (c *call) stage() Stage {

@@ -312,6 +312,11 @@ func (m *Machine) Advance(now time.Time) {
 		}
 		switch {
 		case c.phase == phaseTalk && now.Before(c.silent()):
+			if !now.Before(c.ask()) {
+				c.asked = now
+				m.tell(now, c)
+				break
+			}
 			m.say(now, c)
 		case c.phase == phaseTalk:
 			m.end(now, c, Failed, true, c.final(Failed))

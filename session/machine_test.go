@@ -291,6 +291,43 @@ func TestUnreached(t *testing.T) {
 	a.expect("also when it is answered")
 }
 
+// A HANGUP that is lost, as it may be where no link stands, is told again when the
+// other side has heard nothing for a while and asks.
+func TestSilenceAsks(t *testing.T) {
+	a, b, id, _, _ := connected(t)
+	a.m.MediaHeard(after(time.Second), id)
+	b.m.MediaHeard(after(time.Second), id)
+	a.do(a.m.HangUp(after(2*time.Second), id))
+	a.wire = nil
+	a.take()
+	b.advance(after(time.Second + askAfter - 1))
+	if len(b.wire) != 0 {
+		t.Fatal("asked too early")
+	}
+	b.advance(after(time.Second + askAfter))
+	b.wire = nil // lost as well
+	b.advance(after(time.Second + 2*askAfter))
+	carry(after(time.Second+2*askAfter), a, b)
+	b.expect("it has hung up", "ended hangup talk peer 11s")
+
+	// One that only can't be heard says that it is there; the call goes on.
+	a, b, id, _, _ = connected(t)
+	a.m.MediaHeard(start, id)
+	b.m.MediaHeard(start, id)
+	questions := 0
+	for s := range 89 {
+		for _, x := range []*side{a, b} {
+			x.advance(after(time.Duration(s) * time.Second))
+			questions += len(x.wire)
+		}
+		carry(after(time.Duration(s)*time.Second), a, b)
+	}
+	a.expect("for as long as a lid may be shut")
+	if questions == 0 || questions > 80 {
+		t.Errorf("%d questions and answers in 89 s", questions)
+	}
+}
+
 func TestLinkReplaced(t *testing.T) {
 	a, b, id, _, _ := connected(t)
 	// Anna hangs up while the link is dead; the next link tells Ben.

@@ -71,6 +71,9 @@ const (
 	// have been shut for a minute; sleepTimeout leaves it the time to be back.
 	mediaTimeout = 30 * time.Second
 	sleepTimeout = 90 * time.Second
+	// askAfter is how long a call may be silent, a few reports, until the other
+	// side is asked whether it goes on; and from one question to the next.
+	askAfter = 5 * time.Second
 )
 
 func (o Options) withDefaults() Options {
