@@ -135,13 +135,19 @@ func (s *sim) score(c *Call, d time.Duration) float64 {
 	return now.MOS
 }
 
+// voiceFrame is 20 ms of 24 kb/s.
+func voiceFrame() *media.Frame {
+	f := &media.Frame{Payload: append([]byte{0x78}, make([]byte, 59)...)}
+	for i := range f.Payload[1:] {
+		f.Payload[1+i] = byte(i*7 + 1)
+	}
+	return f
+}
+
 // speak writes frames of an ordinary bit rate.
 func (s *sim) speak(c *Call) {
 	_, out := c.Tracks()
-	frame := &media.Frame{Payload: append([]byte{0x78}, make([]byte, 59)...)}
-	for i := range frame.Payload[1:] {
-		frame.Payload[1+i] = byte(i*7 + 1)
-	}
+	frame := voiceFrame()
 	s.wg.Go(func() {
 		tick := time.NewTicker(20 * time.Millisecond)
 		defer tick.Stop()

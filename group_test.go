@@ -12,7 +12,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/p2pos/p2pos/media"
+	"github.com/p2pos/p2pos/internal/simnet"
 )
 
 // groupMate is a member who answers, talks to all, and listens to each.
@@ -30,6 +30,10 @@ type groupMate struct {
 }
 
 func (s *sim) groupMates(names ...string) (list []*groupMate) {
+	return s.groupMatesOn(func(name string) *simnet.Host { return s.public(name) }, names...)
+}
+
+func (s *sim) groupMatesOn(host func(name string) *simnet.Host, names ...string) (list []*groupMate) {
 	var join []string
 	for i := range 2 {
 		h := s.public(fmt.Sprint("n", i))
@@ -38,7 +42,7 @@ func (s *sim) groupMates(names ...string) (list []*groupMate) {
 	}
 	named := make(map[string]string)
 	for _, name := range names {
-		m := &groupMate{Node: s.node(s.public(name), Config{Join: join}), s: s, ears: make(map[string]*ear)}
+		m := &groupMate{Node: s.node(host(name), Config{Join: join}), s: s, ears: make(map[string]*ear)}
 		named[m.ID().String()] = name
 		list = append(list, m)
 	}
@@ -82,7 +86,8 @@ func (m *groupMate) in(c *GroupCall) {
 	m.s.wg.Go(func() {
 		tick := time.NewTicker(20 * time.Millisecond)
 		defer tick.Stop()
-		for c.Track().WriteFrame(&media.Frame{Payload: opusSpeech}) == nil {
+		frame := voiceFrame()
+		for c.Track().WriteFrame(frame) == nil {
 			<-tick.C
 		}
 	})
