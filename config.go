@@ -137,6 +137,14 @@ type Config struct {
 	// within the last hours. It needs the identity key: a linked device without it
 	// has no inbox.
 	Knocks bool
+	// KnockRings decides whether such word may ring: Knock.Rings then says that the
+	// app should sound as for a call, which is taken by calling Knock.Peer back. The
+	// node itself makes no noise and calls nobody. Each question has a goroutine of
+	// its own, at most 16 at a time, for which Close doesn't wait; a panic, a
+	// seventeenth and an answer after 8 s are a no, and so is nil: nothing rings.
+	// Knock.Name and Text are the stranger's words: go by Peer, the hour, or how
+	// many have come.
+	KnockRings func(Knock) bool
 	// Policy is asked before somebody may do something with this node: see
 	// Action. An error refuses it: the other side hears "denied" or the like, the
 	// app nothing. nil lets every node of the network link and have relayed what

@@ -109,7 +109,7 @@ func TestConfigErrors(t *testing.T) {
 // Every field of Config stands in the table above, or can't be wrong.
 func TestConfigErrorsComplete(t *testing.T) {
 	cannot := []string{
-		"NoLAN", "NoPortMap", "Knocks", "Policy", "MayRelay", "Audit", "Logger", // no value of theirs is wrong
+		"NoLAN", "NoPortMap", "Knocks", "KnockRings", "Policy", "MayRelay", "Audit", "Logger", // no value of theirs is wrong
 		"HoldSize", // negative means none
 	}
 	src, err := os.ReadFile("config_test.go")

@@ -56,6 +56,7 @@ type MessageRecord struct {
 // KnockRecord is word that a stranger has left.
 type KnockRecord struct {
 	Text string `json:"text"`
+	Rang bool   `json:"rang,omitempty"` // Config.KnockRings let it
 }
 
 // FileRecord is a transfer that has ended.

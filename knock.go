@@ -15,13 +15,15 @@ import (
 
 // Knock says that somebody who knows this node's ID and has no ticket has left
 // word (Config.Knocks). Name and Text are his own words, without control
-// characters; the identity is proved. Nothing has rung. With Callable, Call, Send
-// and Contacts.Add reach him by his ID.
+// characters; the identity is proved. Nothing has rung, and nothing should unless
+// Rings says so (Config.KnockRings). With Callable, Call, Send and Contacts.Add
+// reach him by his ID.
 type Knock struct {
 	Peer     identity.ID
 	Name     string // at most 64 bytes
 	Text     string // at most 140 bytes
 	Callable bool
+	Rings    bool
 }
 
 func (Knock) event() {}
@@ -65,6 +67,48 @@ func (n *Node) knocked(k session.Knocked) {
 	if callable {
 		n.remember(overlay.Target{ID: k.Peer, Secret: k.Reach})
 	}
-	n.record(Record{When: time.Now(), Peer: k.Peer, Name: k.Name, Incoming: true, Knock: &KnockRecord{Text: k.Text}})
-	n.tell(Knock{Peer: k.Peer, Name: k.Name, Text: k.Text, Callable: callable})
+	e, when := Knock{Peer: k.Peer, Name: k.Name, Text: k.Text, Callable: callable}, time.Now()
+	say := func() {
+		n.record(Record{When: when, Peer: e.Peer, Name: e.Name, Incoming: true, Knock: &KnockRecord{Text: e.Text, Rang: e.Rings}})
+		n.tell(e)
+	}
+	if n.cfg.KnockRings == nil || n.knockAsks.Load() >= maxKnockAsks {
+		say()
+		return
+	}
+	n.knockAsks.Add(1)
+	verdict := make(chan bool, 1)
+	go func() { // the application's code: Close can't wait for it
+		defer n.knockAsks.Add(-1)
+		verdict <- n.mayKnockRing(e)
+	}()
+	n.wg.Go(func() {
+		late := time.NewTimer(knockVerdict)
+		defer late.Stop()
+		select {
+		case e.Rings = <-verdict:
+		case <-late.C:
+		case <-n.ctx.Done():
+		}
+		say()
+	})
+}
+
+const (
+	// maxKnockAsks bounds the questions that wait for the application. The inbox
+	// takes 32 an hour, all told within a moment.
+	maxKnockAsks = 16
+	// knockVerdict is how long word waits for the answer.
+	knockVerdict = 8 * time.Second
+)
+
+// mayKnockRing asks the application; a panic is a no.
+func (n *Node) mayKnockRing(k Knock) (ring bool) {
+	defer func() {
+		if p := recover(); p != nil {
+			n.log.Warn("policy panicked", "action", "knock", "panic", p)
+			ring = false
+		}
+	}()
+	return n.cfg.KnockRings(k)
 }

@@ -81,6 +81,8 @@ type Node struct {
 
 	quieting sync.Mutex // held while the desk is told whether a call is up
 
+	knockAsks atomic.Int32 // questions to Config.KnockRings that are open
+
 	groups   map[session.GroupID]*session.GroupRoster
 	rooms    map[*session.Conference]*GroupCall
 	grouping sync.Mutex // held while a group is changed

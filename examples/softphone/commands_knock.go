@@ -47,11 +47,15 @@ type knockEvent struct {
 	Name     string `json:"name"`
 	Text     string `json:"text"`
 	Callable bool   `json:"callable"`
+	Rings    bool   `json:"rings"`
 }
 
 func (knockEvent) name() string { return "knock" }
 func (e knockEvent) text() string {
 	s := fmt.Sprintf("a stranger, %s%s, has left word: %q", e.Peer, saysToBe(e.Name), e.Text)
+	if e.Rings {
+		s = "ring, ring: " + s
+	}
 	if e.Callable {
 		s += "; call or msg that ID to answer"
 	}

@@ -43,7 +43,7 @@ var contract = map[string]string{
 	"file":      "transfer:s peer:s name:s bytes:n done:n state:s incoming:b bytes_s:n left_s:n relayed:b path:s",
 	"history":   "records:l",
 	"devices":   "devices:l",
-	"knock":     "peer:s name:s text:s callable:b",
+	"knock":     "peer:s name:s text:s callable:b rings:b",
 	"knocked":   "to:s",
 	"presence":  "peer:s name:s online:b seen:s?",
 	"linking":   "peer:s code:s",

@@ -39,6 +39,7 @@ same with -json and read one JSON object a line.
   -relay=false        don't relay for others
   -lan=false          don't look for phones on the LAN, nor tell it of this one
   -knocks             strangers who know your ID may leave a line; nothing rings
+  -knocks-ring        the same, and their lines ring
   -portmap=false      don't have the router open a port (UPnP, NAT-PMP, PCP)
   -json               commands in, events out, for programs
   -v                  log to stderr what the node does
@@ -55,6 +56,7 @@ type options struct {
 	accept       bool
 	lan, portmap bool
 	knocks       bool
+	knocksRing   bool
 	play, record string
 	json         bool
 	verbose      bool
@@ -84,6 +86,7 @@ func parseFlags(args []string) (options, error) {
 	f.BoolVar(&o.lan, "lan", true, "")
 	f.BoolVar(&o.portmap, "portmap", true, "")
 	f.BoolVar(&o.knocks, "knocks", false, "")
+	f.BoolVar(&o.knocksRing, "knocks-ring", false, "")
 	f.BoolVar(&o.json, "json", false, "")
 	f.BoolVar(&o.verbose, "v", false, "")
 	f.StringVar(&o.newNetwork, "new-network", "", "")

@@ -147,7 +147,7 @@ func (p *phone) handle(ctx context.Context, e p2pos.Event) {
 	case p2pos.ContactChanged:
 		p.emit(contactEvent{entryOf(e.Contact), e.Removed})
 	case p2pos.Knock:
-		p.emit(knockEvent{e.Peer.String(), e.Name, e.Text, e.Callable})
+		p.emit(knockEvent{e.Peer.String(), e.Name, e.Text, e.Callable, e.Rings})
 	case p2pos.Presence:
 		p.emit(presenceOf(e, p.called(e.Peer)))
 	case p2pos.DeviceAsks, p2pos.DeviceAskEnded, p2pos.DevicesChanged:

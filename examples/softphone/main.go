@@ -87,6 +87,9 @@ func serve(o options, start time.Time, stdin io.Reader, stdout, stderr io.Writer
 	if !o.relay {
 		c.Relay.Rate = -1
 	}
+	if o.knocksRing {
+		c.Knocks, c.KnockRings = true, func(p2pos.Knock) bool { return true }
+	}
 	if o.verbose {
 		c.Logger = slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	}
