@@ -53,7 +53,7 @@ func main() {
 		log.Fatalln("chat:", err)
 	}
 	fmt.Println("listening on", node.Status().Listen)
-	fmt.Println("whoever may write to you needs this:", ticket)
+	fmt.Println("whoever may write to you starts: go run ./examples/chat -dir DIR", ticket)
 
 	lines := make(chan string)
 	go func() {
