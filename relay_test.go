@@ -42,6 +42,8 @@ var pairKinds = [...]string{"none", "eim-eif", "eim-apdf", "edm", "cgn-block", "
 type computer struct {
 	v4, v6 *simnet.Host
 	box    *simnet.NAT // the outermost; nil = none
+
+	outside netip.Addr // IPv4, as others see it
 }
 
 // computer builds a site of a kind with one machine in it.
@@ -53,6 +55,7 @@ func (s *sim) computer(name, kind string) (m computer) {
 	s.hosts++
 	n := byte(s.hosts)
 	out4, out6 := netip.AddrFrom4([4]byte{46, n, 0, 1}), netip.MustParseAddr(fmt.Sprintf("2a02:%x::1", s.hosts))
+	defer func() { m.outside = out4 }()
 	home4 := netip.MustParseAddr("192.168.1.2")
 	block := [2]uint16{20000, 20511}
 	s.net.Do(func(w *simnet.World) {

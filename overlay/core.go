@@ -320,6 +320,7 @@ func (c *core) hearMedia(now time.Time, p *Peer) {
 			p.path.Store(&i)
 		}
 	}
+	c.weigh(now, p)
 	c.rescue(now, p)
 	c.redouble(now, p)
 }

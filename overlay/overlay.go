@@ -82,8 +82,8 @@ type Config struct {
 	// learns less about its NAT.
 	Open func(ipv4 bool, port uint16) (net.PacketConn, error)
 	// Media takes SRTP and SRTCP packets on a socket reader's goroutine: it
-	// must not block nor keep b. It reports whether the packet was genuine.
-	Media func(b []byte) bool
+	// must not block nor keep b. nil = each is Forged.
+	Media func(b []byte) MediaKind
 	// Logger is silent when nil.
 	Logger *slog.Logger
 }
@@ -197,8 +197,13 @@ func New(cfg Config) (*Overlay, error) {
 	o.loop = drive.New(o.core, o.core.drain)
 	o.sock = sock.Open(sock.Config{
 		Conns: cfg.Conns, DSCP: cfg.DSCP,
-		STUN:  o.stun,
-		Media: func(_ sock.Path, b []byte) bool { return cfg.Media != nil && cfg.Media(b) },
+		STUN: o.stun,
+		Media: func(_ sock.Path, b []byte) MediaKind {
+			if cfg.Media == nil {
+				return Forged
+			}
+			return cfg.Media(b)
+		},
 		Relay: func(path sock.Path, b []byte) {
 			if from := o.sock.PeerOn(path); from != nil {
 				o.relayFrame(from, b)

@@ -79,6 +79,9 @@ type peerState struct {
 	carrier    mesh.ID
 	relay      bool      // it may relay for us, and we for it
 	relayFails int       // how often it was asked in vain
+	shunned    time.Time // until then it is not asked to relay a call
+	weighAt    time.Time // what a call's relays bring is looked at
+	weighed    uint64    // what had come by then
 	opener     bool      // this side asks for the call's relays
 	offer      nat.Offer // the peer's latest
 	byRoute    bool      // it was met over the route

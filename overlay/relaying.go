@@ -37,6 +37,9 @@ type ownFlow struct {
 	kind   relay.Kind
 	opened time.Time
 	sure   bool // the other side has it too, as far as the relay or its answer say
+
+	came  uint64 // packets of media, when they were counted last
+	light int    // how often in a row too few came: see weigh
 }
 
 const (
@@ -334,6 +337,9 @@ func (c *core) invited(now time.Time, e relay.Invited) {
 			p = c.peers[identity.NodeIDOf(in.from)]
 		}
 	}
+	if by := c.peers[e.Relay]; p != nil && e.Kind == relay.Call && by != nil && now.Before(by.state.shunned) && !c.deaf(now, p) {
+		p = nil
+	}
 	if e.Nested || p == nil || p.state.appointment != nil ||
 		p.state.refs <= 0 && !now.Before(p.state.expires) {
 		c.relays.client.Decline(now, e.Request)
@@ -358,6 +364,9 @@ func (c *core) flowDown(now time.Time, at relay.Hop, why relay.Reason) {
 	c.o.forward.Close(end)
 	c.o.carrier.CloseFlow(end)
 	c.o.log.Debug("relay gone", "peer", f.p.node, "via", at.Node, "why", why)
+	if f.kind == relay.Call && why == relay.Closed && f.p.state.media {
+		c.shun(now, at) // the other side left it in mid-call
+	}
 	if c.peers[f.p.node] == f.p && f.p.state.paths != nil {
 		f.p.state.paths.Remove(now, f.path)
 		c.warm(now, f.p)
@@ -420,7 +429,7 @@ func (c *core) warm(now time.Time, p *Peer) {
 	}
 	s.warmAt = now.Add(warmAgain)
 	c.touch(p)
-	var list []relay.Candidate
+	var list, shunned []relay.Candidate
 	for _, n := range c.mesh.m.Neighbours() {
 		q := c.peers[n.ID]
 		i := slices.IndexFunc(s.near, func(x near) bool { return x.node == n.ID })
@@ -431,7 +440,14 @@ func (c *core) warm(now time.Time, p *Peer) {
 		if c.o.cfg.Network.IsPublic() {
 			k.Addr = n.Addr.Addr()
 		}
-		list = append(list, k)
+		if now.Before(q.state.shunned) {
+			shunned = append(shunned, k)
+		} else {
+			list = append(list, k)
+		}
+	}
+	if len(list) == 0 && alive == 0 {
+		list = shunned
 	}
 	var via []identity.NodeID
 	chosen := relay.Choose(list, inUse, want, c.rng)

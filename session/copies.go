@@ -2,36 +2,39 @@
 
 package session
 
+import (
+	"hash/maphash"
+	"slices"
+)
+
 // maxCopies packets are remembered to know a second copy by: 640 ms of voice, more
 // than two paths of a call differ by.
 const maxCopies = 32
 
 // copies knows the latest genuine packets of a call again. While packets go over
 // two paths, each comes twice, and the later one, which replay protection drops,
-// still says that its own path is alive. All that somebody gains who repeats a
-// packet from the address of another path is that this path is not doubted, while
-// the packet has come anyway.
+// still says that its own path is alive and leaves them whole. All that somebody gains
+// who repeats a packet from the address of another path is that this path is not
+// doubted, while the packet has come anyway.
 type copies struct {
-	tags [maxCopies][tagSize]byte // how each ended: the tag, or half of it and SRTCP's index
-	next int
+	seed maphash.Seed // drawn with the first packet, so that nobody can make another one that passes
+	sums [maxCopies]uint64
+	n    int // noted so far
 }
 
 // note remembers a genuine packet.
 func (c *copies) note(pkt []byte) {
-	copy(c.tags[c.next][:], pkt[len(pkt)-tagSize:])
-	c.next = (c.next + 1) % maxCopies
+	if c.n == 0 {
+		c.seed = maphash.MakeSeed()
+	}
+	c.sums[c.n%maxCopies] = maphash.Bytes(c.seed, pkt)
+	c.n++
 }
 
-// again says whether a packet was noted lately.
+// again says whether a packet was noted lately, each byte of it.
 func (c *copies) again(pkt []byte) bool {
-	if len(pkt) < rtpHeaderSize+tagSize {
+	if c.n == 0 || len(pkt) < rtpHeaderSize+tagSize {
 		return false
 	}
-	end := [tagSize]byte(pkt[len(pkt)-tagSize:])
-	for i := range c.tags {
-		if c.tags[i] == end {
-			return end != [tagSize]byte{}
-		}
-	}
-	return false
+	return slices.Contains(c.sums[:min(c.n, maxCopies)], maphash.Bytes(c.seed, pkt))
 }

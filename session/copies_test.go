@@ -4,11 +4,12 @@ package session
 
 import (
 	"encoding/binary"
+	"slices"
 	"testing"
 )
 
-// A packet is known again for as long as two paths may differ, by its end alone, and
-// nothing else passes for it.
+// A packet is known again for as long as two paths may differ, and nothing else passes for
+// it: neither a shorter one nor one that was spoilt on the way.
 func TestCopies(t *testing.T) {
 	packet := func(n uint32) []byte {
 		b := make([]byte, rtpHeaderSize+20+tagSize)
@@ -30,9 +31,14 @@ func TestCopies(t *testing.T) {
 			t.Fatalf("%d is known for ever", n-maxCopies)
 		}
 	}
-	b := packet(3*maxCopies - 1)
-	b[len(b)-1] ^= 1
-	for _, b := range [][]byte{nil, {0x80}, make([]byte, rtpHeaderSize+tagSize), b} {
+	last := packet(3*maxCopies - 1)
+	list := [][]byte{nil, {0x80}, make([]byte, rtpHeaderSize+tagSize), last[1:]}
+	for i := range last {
+		b := slices.Clone(last)
+		b[i] ^= 1
+		list = append(list, b)
+	}
+	for _, b := range list {
 		if new(copies).again(b) || c.again(b) {
 			t.Errorf("% x passes for a copy", b)
 		}

@@ -54,8 +54,8 @@ type flow struct {
 
 // receiver takes the packets of an SSRC that was agreed on.
 type receiver interface {
-	// receive reports whether the packet was genuine.
-	receive(pkt []byte) bool
+	// receive says what the packet was.
+	receive(pkt []byte) overlay.MediaKind
 }
 
 // packetRoom holds the longest frame with everything around it.
@@ -130,8 +130,8 @@ func (f *flow) replay() {
 }
 
 // receive takes a packet with the flow's SSRC on a socket reader's goroutine,
-// and reports whether it was genuine.
-func (f *flow) receive(pkt []byte) bool {
+// and says what it was.
+func (f *flow) receive(pkt []byte) overlay.MediaKind {
 	now := time.Now()
 	f.recvMu.Lock()
 	h, payload, err := f.in.Receive(now, pkt)
@@ -163,8 +163,11 @@ func (f *flow) receive(pkt []byte) bool {
 		f.seen.note(pkt)
 	}
 	f.recvMu.Unlock()
-	if err != nil {
-		return again
+	switch {
+	case again:
+		return overlay.Copy
+	case err != nil:
+		return overlay.Forged
 	}
 	if urgent {
 		select {
@@ -176,7 +179,7 @@ func (f *flow) receive(pkt []byte) bool {
 	if h != nil {
 		f.once.Do(func() { close(f.first) })
 	}
-	return true
+	return overlay.Voice
 }
 
 // run is what a flow does by itself until it ends: RTCP reports, keys, a sign of
@@ -378,16 +381,16 @@ func (c *Call) send(frame *media.Frame) error {
 	return nil
 }
 
-// Media takes an SRTP or SRTCP packet on a socket reader's goroutine and
-// reports whether it was genuine. Packets with an SSRC that no call has agreed
+// Media takes an SRTP or SRTCP packet on a socket reader's goroutine and says
+// what it was. Packets with an SSRC that no call has agreed
 // on are counted and dropped; while a call of ours waits for its ANSWER, the
 // last few are kept, since media may overtake it.
-func (h *Hub) Media(b []byte) bool {
+func (h *Hub) Media(b []byte) overlay.MediaKind {
 	if f, ok := h.ssrcs.Lookup(b); ok {
 		return f.receive(b)
 	}
 	h.early.put(b)
-	return false
+	return overlay.Forged
 }
 
 // earlyMedia is Early between socket readers and the loop.

@@ -84,7 +84,7 @@ func (f *videoFlow) send(p *media.Packet) error {
 
 // receive takes a packet with the flow's SSRC on a socket reader's goroutine,
 // and reports whether it was genuine.
-func (f *videoFlow) receive(pkt []byte) bool {
+func (f *videoFlow) receive(pkt []byte) overlay.MediaKind {
 	now := time.Now()
 	f.recvMu.Lock()
 	due := f.in.Deadline()
@@ -101,7 +101,7 @@ func (f *videoFlow) receive(pkt []byte) bool {
 	next := f.in.Deadline()
 	f.recvMu.Unlock()
 	if err != nil {
-		return false
+		return overlay.Forged
 	}
 	if keyframe {
 		f.call.videoOut.WantKeyframe()
@@ -109,7 +109,7 @@ func (f *videoFlow) receive(pkt []byte) bool {
 	if !next.IsZero() && (due.IsZero() || next.Before(due)) {
 		nudge(f.wake)
 	}
-	return true
+	return overlay.Genuine
 }
 
 // answer does what the peer's feedback asks for; recvMu is held.

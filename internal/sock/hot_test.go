@@ -22,7 +22,7 @@ func newHot(t testing.TB) *hot {
 	h := &hot{media: make(chan struct{}, 1), b: make([]byte, 2048)}
 	h.s = Open(Config{
 		Conns: []net.PacketConn{listenUDP(t, "udp4", "127.0.0.1:0")},
-		Media: func(Path, []byte) bool { h.media <- struct{}{}; return true },
+		Media: func(Path, []byte) MediaKind { h.media <- struct{}{}; return Genuine },
 		STUN:  func(Path, []byte) {},
 	})
 	t.Cleanup(func() { h.s.Close() })
@@ -151,7 +151,7 @@ func TestEverythingAtOnce(t *testing.T) {
 	s := Open(Config{
 		Conns: []net.PacketConn{a, b},
 		STUN:  func(Path, []byte) {},
-		Media: func(Path, []byte) bool { return true },
+		Media: func(Path, []byte) MediaKind { return Voice },
 		Down:  func(int, error) {},
 	})
 	paths := []Path{{0, s.LocalAddr(1)}, {1, s.LocalAddr(0)}, {0, s.LocalAddr(0)}}

@@ -45,6 +45,7 @@ type Peer struct {
 	route    atomic.Pointer[route]       // replaced under s.mu
 	shown    atomic.Pointer[net.UDPAddr] // the alias that QUIC sees as source
 	received atomic.Int64                // latest QUIC packet, since Socket.start
+	voice    atomic.Uint64               // different packets of voice
 	replay   replay
 
 	// guarded by s.mu
@@ -62,7 +63,18 @@ type route struct {
 // binding says whom datagrams from a path belong to.
 type binding struct {
 	peer  *Peer
-	heard atomic.Int64 // latest genuine media, since Socket.start
+	heard atomic.Int64  // latest genuine media, since Socket.start
+	voice atomic.Uint64 // packets of voice, copies included
+}
+
+// count counts packets of voice.
+func (b *binding) count(k MediaKind) {
+	if k == Voice || k == Copy {
+		b.voice.Add(1)
+	}
+	if k == Voice {
+		b.peer.voice.Add(1)
+	}
 }
 
 // NewPeer returns a peer with a virtual address of its own and no path. It
@@ -214,6 +226,16 @@ func (p *Peer) Heard(path Path) time.Time {
 		return time.Time{}
 	}
 	return p.s.at(time.Duration(at.heard.Load()))
+}
+
+// Voice returns how many packets of voice have come from path since it was bound to
+// this peer, copies included, and how many different ones from anywhere.
+func (p *Peer) Voice(path Path) (from, all uint64) {
+	all = p.voice.Load()
+	if at := p.s.binding(path.canonical()); at != nil && at.peer == p {
+		from = at.voice.Load()
+	}
+	return from, all
 }
 
 // Closed reports whether the peer was closed, has expired, or was merged into

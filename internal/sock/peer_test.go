@@ -16,7 +16,7 @@ import (
 func world(addrs ...string) (s *Socket, conn *memConn, peers []*memConn, network *memNet) {
 	network = newMemNet()
 	conn = network.listen("192.0.2.9:1")
-	s = Open(Config{Conns: []net.PacketConn{conn}, Media: func(_ Path, b []byte) bool { return len(b) > 1 && b[1] == 1 }})
+	s = Open(Config{Conns: []net.PacketConn{conn}, Media: func(_ Path, b []byte) MediaKind { return MediaKind(b[1]) }})
 	for _, a := range addrs {
 		peers = append(peers, network.listen(a))
 	}
@@ -221,6 +221,39 @@ func TestHeard(t *testing.T) {
 		b.Bind(path)
 		if !a.Heard(path).IsZero() || !b.Heard(path).IsZero() {
 			t.Error("a moved path starts unheard")
+		}
+	})
+}
+
+// Voice is counted for each path, copies too, and for the peer without them.
+func TestVoice(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, conn, _, _ := world()
+		defer s.Close()
+		p, other := s.NewPeer(), s.NewPeer()
+		first, second := to("192.0.2.1:9"), to("192.0.2.2:9")
+		p.Bind(first)
+		p.Bind(second)
+		for range 10 {
+			conn.feed("192.0.2.1:9", []byte{128, byte(Voice)}, nil)
+			conn.feed("192.0.2.2:9", []byte{128, byte(Copy)}, nil)
+			conn.feed("192.0.2.1:9", []byte{128, byte(Genuine)}, nil)
+			conn.feed("192.0.2.2:9", []byte{128, byte(Forged)}, nil)
+		}
+		conn.feed("192.0.2.2:9", []byte{128, byte(Voice)}, nil)
+		synctest.Wait()
+		for _, c := range []struct {
+			p         *Peer
+			path      Path
+			from, all uint64
+		}{{p, first, 10, 11}, {p, second, 11, 11}, {p, to("192.0.2.3:9"), 0, 11}, {other, first, 0, 0}} {
+			if from, all := c.p.Voice(c.path); from != c.from || all != c.all {
+				t.Errorf("%v: %d of %d, want %d of %d", c.path.Remote, from, all, c.from, c.all)
+			}
+		}
+		other.Bind(second)
+		if from, all := other.Voice(second); from+all != 0 {
+			t.Errorf("a moved path starts with %d of %d", from, all)
 		}
 	})
 }

@@ -23,10 +23,15 @@ func (s *Socket) receive(p Path, buf *buffer) (kept bool) {
 	case wire.QUIC:
 		return s.receiveQUIC(p, buf)
 	case wire.Media:
-		if s.cfg.Media == nil || !s.cfg.Media(p, b) {
+		kind := Forged
+		if s.cfg.Media != nil {
+			kind = s.cfg.Media(p, b)
+		}
+		if kind == Forged {
 			s.drops.add(unsignalled)
 		} else if at := s.binding(p); at != nil {
 			at.heard.Store(int64(s.now()))
+			at.count(kind)
 		}
 	case wire.STUN:
 		if !ValidSTUN(b) {

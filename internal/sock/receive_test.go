@@ -27,7 +27,12 @@ func TestDemux(t *testing.T) {
 			Conns: []net.PacketConn{conn},
 			STUN:  count("stun"),
 			Relay: count("relay"),
-			Media: func(p Path, b []byte) bool { count("media")(p, b); return b[0] < 160 },
+			Media: func(p Path, b []byte) MediaKind {
+				if count("media")(p, b); b[0] < 160 {
+					return Genuine
+				}
+				return Forged
+			},
 		})
 		defer s.Close()
 		s.NewPeer().Bind(to("192.0.2.1:9"))
@@ -91,7 +96,7 @@ func TestFloodFromStrangers(t *testing.T) {
 		s := Open(Config{
 			Conns: []net.PacketConn{conn},
 			STUN:  func(Path, []byte) {},
-			Media: func(Path, []byte) bool { return false },
+			Media: func(Path, []byte) MediaKind { return Forged },
 		})
 		defer s.Close()
 		kinds := [][]byte{shortHeader(), append([]byte{128}, make([]byte, 11)...), killer, {20}, {5}, {4, 0, 0, 0, 0}}

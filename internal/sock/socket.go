@@ -40,9 +40,9 @@ type Config struct {
 	// STUN gets each STUN message that passed ValidSTUN, from any source.
 	STUN func(p Path, b []byte)
 
-	// Media gets each SRTP or SRTCP packet, from any source. It returns whether the packet was
-	// authentic, duplicates included; then the path counts as heard.
-	Media func(p Path, b []byte) (genuine bool)
+	// Media gets each SRTP or SRTCP packet, from any source, and says what it was. The
+	// path of one that was not forged counts as heard.
+	Media func(p Path, b []byte) MediaKind
 
 	// Relay gets each relayed frame, first byte included, from any source.
 	Relay func(p Path, b []byte)
@@ -54,6 +54,16 @@ type Config struct {
 	// Now is the clock of expiry, Heard and replays; nil means time.Now.
 	Now func() time.Time
 }
+
+// MediaKind says what a packet of media was.
+type MediaKind uint8
+
+const (
+	Forged  MediaKind = iota // or of no call: dropped and counted
+	Genuine                  // its path lives
+	Voice                    // genuine, and of those by which paths are weighed
+	Copy                     // one of these that had come already, whole
+)
 
 // Socket reads the node's local connections and knows its peers.
 type Socket struct {

@@ -50,7 +50,7 @@ func newStation(t testing.TB) *station {
 	ready := make(chan struct{})
 	st.s = sock.Open(sock.Config{
 		Conns: []net.PacketConn{c},
-		Media: func(_ sock.Path, b []byte) bool { st.media <- string(b); return true },
+		Media: func(_ sock.Path, b []byte) sock.MediaKind { st.media <- string(b); return sock.Genuine },
 		STUN:  func(_ sock.Path, b []byte) { st.stun <- string(b) },
 		Relay: func(p sock.Path, b []byte) { <-ready; st.relay(p, b) },
 	})
