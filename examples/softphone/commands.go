@@ -40,7 +40,7 @@ func help() []string {
 		"devices          list your phones; link TICKET NAME makes this one another phone of whoever the ticket is of,",
 		"                 confirm DIGITS on the first one says yes to it, refuse DIGITS no; revoke DEVICE ends a lost one",
 		"group new NAME   make a group of up to eight; group add GROUP WHOM, remove GROUP WHOM say who is in it,",
-		"                 group call GROUP rings them all, group join GROUP nobody; group answer, group leave;",
+		"                 group call GROUP rings them all, group join GROUP nobody; group answer, leave, mute, unmute;",
 		"                 group lists them, group forget GROUP forgets one",
 		"history          what happened last",
 		"send WHOM PATH   offer a file; accept, decline, pause, continue, cancel TRANSFER",

@@ -40,6 +40,8 @@ func (p *phone) group(ctx context.Context, arg string) error {
 		return err // an event tells its ID
 	case "answer", "leave":
 		return p.groupPick(ctx, rest, what == "answer")
+	case "mute", "unmute":
+		return p.groupMute(rest, what == "mute")
 	}
 	name, who, _ := strings.Cut(rest, " ")
 	who = strings.TrimSpace(who)
@@ -53,7 +55,7 @@ func (p *phone) group(ctx context.Context, arg string) error {
 			return fmt.Errorf("takes no %q", clip(who, 40))
 		}
 	default:
-		return errors.New("group new, add, remove, call, join, answer, leave or forget")
+		return errors.New("group new, add, remove, call, join, answer, leave, mute, unmute or forget")
 	}
 	g, err := p.findGroup(name)
 	if err != nil {
@@ -124,6 +126,18 @@ func (p *phone) groupPick(ctx context.Context, text string, answer bool) error {
 	}
 	if answer {
 		return errors.New("no group calls")
+	}
+	return errors.New("there is no group call")
+}
+
+// groupMute sends silence to a group's call, or what the microphone says again.
+func (p *phone) groupMute(text string, on bool) error {
+	for _, r := range p.rooms {
+		if g := r.call.Group(); r.in && (text == "" || text == g.ID() || text == g.Name()) {
+			r.call.Mute(on)
+			p.emit(groupOf(g, map[bool]string{true: "muted", false: "unmuted"}[on]).with(r.call))
+			return nil
+		}
 	}
 	return errors.New("there is no group call")
 }
@@ -204,7 +218,7 @@ func (p *phone) groupNews(ctx context.Context, e p2pos.Event) {
 type groupEvent struct {
 	Group   string   `json:"group"`
 	Name    string   `json:"name"`
-	State   string   `json:"state"`   // known, rings, in, joined, left, over
+	State   string   `json:"state"`   // known, rings, in, muted, unmuted, joined, left, over
 	Peer    string   `json:"peer"`    // who calls, has joined or left
 	Reason  string   `json:"reason"`  // why somebody has left, or it is over
 	Members []string `json:"members"` // who belongs to it
@@ -237,6 +251,8 @@ func (e groupEvent) text() string {
 		return fmt.Sprintf("%s calls, by %s; group answer or group leave", name, e.Peer)
 	case "in":
 		return "you are in the call of " + name
+	case "muted", "unmuted":
+		return "your microphone is " + e.State + " in " + name
 	case "joined":
 		return fmt.Sprintf("%s: %s is here", name, e.Peer)
 	case "left":

@@ -36,6 +36,7 @@ func TestGroup(t *testing.T) {
 		"group sing":             "group new",
 		"group answer":           "no group calls",
 		"group leave":            "there is no group call",
+		"group mute":             "there is no group call",
 		"group call":             "which group?",
 		"group remove choir zzz": "no group",
 	} {
@@ -58,6 +59,12 @@ func TestGroup(t *testing.T) {
 	c.say("group answer")
 	for _, r := range []*rig{a, b, c} {
 		r.full(2)
+	}
+	for _, state := range []string{"mute", "unmute"} {
+		c.say("group %s", state)
+		if e := c.await(state + "d"); len(e["present"].([]any)) != 2 {
+			t.Errorf("%v", e)
+		}
 	}
 	c.say("group leave")
 	if e := c.await("over"); e["reason"] != "hangup" {
