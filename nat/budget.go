@@ -41,8 +41,9 @@ const (
 
 	// packetsWindow and the numbers of packets to one address in it.
 	packetsWindow     = 10 * time.Minute
-	packetsAttested   = 3000 // two full searches: one in 250 misses, and the next would find the budget spent
-	packetsRemembered = 240  // finds one of 8 ports of 512 97 times in 100, and hurts nobody who lives there now
+	packetsAttested   = 3000           // two full searches: one in 250 misses, and the next would find the budget spent
+	packetsReplies    = 2 * maxReplies // beyond those, to genuine requests from there and in return
+	packetsRemembered = 240            // finds one of 8 ports of 512 97 times in 100, and hurts nobody who lives there now
 	packetsStranger   = 3
 	// packetsHost is what all ports of one address may get that peers have
 	// merely named as theirs: several may sit behind one carrier's NAT.
@@ -222,7 +223,10 @@ func (b *Budget) check(now time.Time, t time.Duration, a ask) (Refusal, time.Dur
 		if s == nil {
 			return TooManyAddrs, 0
 		}
-		if s.count() >= most && (!a.reply || a.trust == Stranger) {
+		if a.reply && a.trust == Attested {
+			most += packetsReplies
+		}
+		if s.count() >= most {
 			return AddressSpent, 0
 		}
 	}

@@ -45,7 +45,8 @@ sh scripts/vuln.sh
 sh scripts/reproducible.sh
 
 # A round for each target: longer ones are `make fuzz`.
-FUZZTIME=${FUZZTIME:-4s} sh scripts/fuzz.sh
+status=0
+FUZZTIME=${FUZZTIME:-4s} sh scripts/fuzz.sh || status=1
 
 step "go test, the long tests included"
 # Without the race detector, which make test runs over the short forms: it
@@ -53,7 +54,6 @@ step "go test, the long tests included"
 # processes runs beside what calculates.
 out=$(mktemp)
 trap 'rm -f "$out"' EXIT
-status=0
 P2POS_LONG=1 go test -v -count=1 -tags "$TAGS" -timeout 120m -run '^TestKernel' . >"$out" 2>&1 &
 kernel=$!
 P2POS_LONG=1 go test -v -count=1 -tags "$TAGS" -timeout 120m -skip '^TestKernel' . || status=$?
