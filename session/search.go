@@ -34,9 +34,9 @@ func (CallSearch) hubEvent() {}
 
 const (
 	// emptyEnough: so many times in a row the holders of somebody's record have
-	// none. Whoever is online publishes within a moment of joining, and again
-	// every ten minutes.
-	emptyEnough = 2
+	// none. Whoever is online publishes within a second or two of joining, and
+	// again every ten minutes; the third answer comes before dialEnough.
+	emptyEnough = 3
 	// dialEnough is how long the addresses in a ticket are tried beside a record,
 	// or the word that there is none: two handshakes around the world after
 	// ticketHold.
