@@ -28,8 +28,9 @@ type candidate struct {
 const nearGoal = -1
 
 const (
-	// maxCandidates bounds what is kept of the answers to FIND: two of them.
-	maxCandidates = 32
+	// maxCandidates bounds what is kept of the answers to FIND: hearings for each
+	// of two buckets.
+	maxCandidates = 2 * hearings * maxCards
 	// nearTries links towards our own place are made at a time: each brings
 	// news of nodes that are nearer.
 	nearTries = 3
@@ -172,7 +173,7 @@ func (f *filler) choose(at time.Duration) (candidate, bool) {
 				i--
 				continue
 			}
-			if c.goal == nearGoal && f.trying(nearGoal) >= nearTries || c.goal != nearGoal && f.c.table.links+len(f.tries) >= f.c.farLimit() || c.via.busy > at || !f.c.diverse(c.id, 0, c.via.id) {
+			if c.goal == nearGoal && f.trying(nearGoal) >= nearTries || c.goal != nearGoal && f.c.table.links+len(f.tries) >= f.c.farLimit() || !c.swap && f.hearing(at, c.goal) || c.via.busy > at || !f.c.diverse(c.id, 0, c.via.id) {
 				continue
 			}
 			if best < 0 || f.before(c, &f.cands[best]) {

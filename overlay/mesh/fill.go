@@ -37,6 +37,8 @@ type filler struct {
 type farState struct {
 	next  time.Duration
 	tries uint8
+	heard uint8         // answers since it came short
+	until time.Duration // then those that came have to do
 }
 
 // question is a FIND on its way.
@@ -77,6 +79,10 @@ const (
 	// A bucket that stays short is asked for after farFirst, then twice as
 	// long, up to farLast.
 	farFirst, farLast = 2 * time.Second, 4 * time.Minute
+	// hearings is how many answers a node compares before it adds to the links
+	// that it has in a bucket: in networks of 1,000 a ring takes 133 ms then (99 %:
+	// 286), with one answer 145 (316), with three 139 (298).
+	hearings = 5
 	// hurryTime after a mass failure repairs go at hurryRate.
 	hurryTime = time.Minute
 	// Each round a node asks for faster links in one bucket, and while it is new,
@@ -222,7 +228,14 @@ func (f *filler) ask(now time.Time) {
 	for i := 0; i <= f.c.table.depth; i++ {
 		g := &f.far[i]
 		goal := int16(i)
-		if g.next > at || !f.short(i) || f.have(goal) > 0 || slices.ContainsFunc(f.questions, func(q question) bool { return q.goal == goal }) {
+		if !f.short(i) {
+			g.heard = 0
+			continue
+		}
+		if f.have(goal) == 0 && g.heard >= hearings {
+			g.heard = 0 // all of no use
+		}
+		if g.next > at || f.have(goal) > 0 && !f.hearing(at, goal) || slices.ContainsFunc(f.questions, func(q question) bool { return q.goal == goal }) {
 			continue
 		}
 		h := f.helper(at, i)
@@ -269,6 +282,15 @@ func (f *filler) askNear(now time.Time) bool {
 // short reports whether a bucket has room for links of our own wanting.
 func (f *filler) short(i int) bool {
 	return int(f.c.table.bucket(i).all)+f.trying(int16(i)) < f.c.want() && f.c.table.links < f.c.farLimit()
+}
+
+// hearing says whether a bucket waits for more answers before the next link.
+func (f *filler) hearing(at time.Duration, goal int16) bool {
+	if goal == nearGoal || f.c.table.bucket(int(goal)).all == 0 {
+		return false
+	}
+	g := &f.far[goal]
+	return g.heard > 0 && g.heard < hearings && at < g.until
 }
 
 // mute neighbours are not asked anything.
@@ -350,6 +372,15 @@ func (f *filler) found(now time.Time, from *neighbour, m *message) {
 		f.quiet = at + time.Duration(f.c.rng.Float64()*share*float64(maxJitter))
 	}
 	f.receive(now, q, m)
+	if q.goal != nearGoal && !q.swap && f.have(q.goal) > 0 {
+		g := &f.far[q.goal]
+		if g.heard++; g.heard == 1 {
+			g.until = at + questionLife
+		}
+		if f.hearing(at, q.goal) {
+			g.next, g.tries = at, g.tries-min(g.tries, 1)
+		}
+	}
 	f.stir(at)
 }
 

@@ -22,8 +22,10 @@ const (
 	plantSlack     = 7 // of these, kept for siblings to come
 	plantCarried   = 32
 	// plantHeard is how many nodes of a bucket a node has heard of when it has
-	// filled it: one answer to FIND.
-	plantHeard = 16
+	// filled it: sixteen before its first link there and eighty before the others.
+	// With 40, planted networks of 1,000 are as fast as grown ones: 131 ms (99 %:
+	// 291) beside 133 (286).
+	plantHeard = 40
 	maxBuckets = 40
 )
 
