@@ -18,7 +18,7 @@ import (
 	"github.com/p2pos/p2pos/session/book"
 )
 
-// Own devices tell each other what is in the address book (design/017). Each
+// Own devices tell each other what is in the address book and what happened (design/017). Each
 // opens a stream to each other one, says what it has in sums, sends what the
 // other's sums don't have, and then what changes.
 
@@ -34,7 +34,8 @@ type sister struct {
 	stop    context.CancelFunc
 	wake    chan struct{} // capacity 1, dropped when full: there is something to tell
 	in      *overlay.Stream
-	queue   map[book.Key]bool // to be told; no more than there are entries
+	queue   map[book.Key]uint64 // to be told, in the order of the numbers; no more than there are entries
+	added   uint64
 }
 
 // sisterAgain is the wait after a stream that broke while the session stands.
@@ -57,7 +58,7 @@ func (n *Node) sisterChanged(s *session.Session, up bool) {
 	if h.all == nil {
 		h.all = make(map[*session.Session]*sister)
 	}
-	x := &sister{session: s, wake: make(chan struct{}, 1), queue: make(map[book.Key]bool)}
+	x := &sister{session: s, wake: make(chan struct{}, 1), queue: make(map[book.Key]uint64)}
 	x.ctx, x.stop = context.WithCancel(n.ctx)
 	h.all[s] = x
 	n.wg.Go(func() { n.keepTelling(x) })
@@ -77,7 +78,10 @@ func (n *Node) tellSisters(but *sister, keys ...book.Key) {
 // add queues keys; the lock is held.
 func (x *sister) add(keys []book.Key) {
 	for _, k := range keys {
-		x.queue[k] = true
+		if _, ok := x.queue[k]; !ok {
+			x.added++
+			x.queue[k] = x.added
+		}
 	}
 	if len(keys) == 0 {
 		return
@@ -144,10 +148,8 @@ func (n *Node) tellSister(x *sister) error {
 func (n *Node) news(x *sister) []byte {
 	n.sisters.mu.Lock()
 	keys := slices.Collect(maps.Keys(x.queue))
+	slices.SortFunc(keys, func(a, b book.Key) int { return cmp.Compare(x.queue[a], x.queue[b]) })
 	n.sisters.mu.Unlock()
-	slices.SortFunc(keys, func(a, b book.Key) int {
-		return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Name, b.Name))
-	})
 	var body []byte
 	for _, k := range keys {
 		if len(body) >= book.FrameRoom {
@@ -169,14 +171,17 @@ func (n *Node) news(x *sister) []byte {
 // item returns what other devices should have under a key; nil when there is
 // nothing.
 func (n *Node) item(k book.Key) []byte {
-	if k.Kind == book.Contacts {
+	switch k.Kind {
+	case book.Contacts:
 		return n.book.item(k.Name)
+	case book.Pasts:
+		return n.past.item(n, k.Name)
 	}
 	return nil
 }
 
 // shared returns all that other devices should have.
-func (n *Node) shared() []book.Item { return n.book.items() }
+func (n *Node) shared() []book.Item { return append(n.book.items(), n.past.items(n)...) }
 
 // hearSister reads what another device tells, on its newest stream.
 func (n *Node) hearSister(s *session.Session, st *overlay.Stream) {
@@ -262,7 +267,11 @@ func (n *Node) learnItems(x *sister, body []byte) error {
 	if err != nil {
 		return err // the disk; what is missing comes with the next sums
 	}
-	n.tellSisters(x, news...)
+	pasts, err := n.past.merge(n, list)
+	if err != nil {
+		return err
+	}
+	n.tellSisters(x, append(news, pasts...)...)
 	n.sisters.mu.Lock()
 	defer n.sisters.mu.Unlock()
 	x.add(older)

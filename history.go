@@ -28,6 +28,9 @@ type Record struct {
 	Peer     identity.ID `json:"peer"`
 	Name     string      `json:"name,omitempty"` // as the peer gave it: show it, don't trust it
 	Incoming bool        `json:"incoming"`
+	// Device is the person's other device on which it happened, its
+	// identity.DeviceID in hexadecimal; "" = this one. Messages have none.
+	Device string `json:"device,omitempty"`
 
 	Call    *CallRecord    `json:"call,omitempty"`
 	Message *MessageRecord `json:"message,omitempty"`
@@ -75,7 +78,8 @@ type FileRecord struct {
 const historyPage = 64
 
 // History returns what happened, the newest first: calls, messages and files
-// of this node, as they are when they are read. It ends with an error when the
+// of this person, as they are when they are read. What happened on other devices
+// stands where this one heard of it, the newest 2,000 calls and files at most. It ends with an error when the
 // database can't be read, with ctx's, or with net.ErrClosed.
 func (n *Node) History(ctx context.Context) iter.Seq2[Record, error] {
 	return func(yield func(Record, error) bool) {
@@ -169,8 +173,7 @@ func changeRecord(tx *store.Tx, number uint64, change func(*Record)) error {
 func (n *Node) record(r Record) {
 	n.auditRecord(r)
 	n.writes.add(func() {
-		err := n.db.Update(func(tx *store.Tx) error { _, err := putRecord(tx, r); return err })
-		if err != nil {
+		if err := n.past.record(n, r); err != nil {
 			n.log.Warn("history not written", "err", err)
 		}
 	})

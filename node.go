@@ -77,6 +77,7 @@ type Node struct {
 	sight    sight       // whether contacts are online
 	kins     *kins       // what is known of the person's devices, beside the hub
 	sisters  sisters     // those that are linked
+	past     past        // what they are told of calls and files
 	replaced atomic.Bool // the key store is another identity's now: nothing of this one's is written
 
 	quieting sync.Mutex // held while the desk is told whether a call is up

@@ -24,7 +24,8 @@ const (
 	Transfers                 // map: transfer → its state
 	Devices                   // map: own other devices and what is synced with them
 	Groups                    // map: ID → a group's roster
-	lastRoom  = Groups
+	Past                      // map: ID → what own devices tell each other of what happened
+	lastRoom  = Past
 )
 
 // String names the room as in the file.
@@ -48,6 +49,8 @@ func (r Room) String() string {
 		return "devices"
 	case Groups:
 		return "groups"
+	case Past:
+		return "past"
 	}
 	return fmt.Sprintf("room %d", uint8(r))
 }
