@@ -132,9 +132,11 @@ func (c *call) final(r Reason) []byte {
 	return c.control(typeReject, r)
 }
 
-// withdraw makes the message that ends a call whose peer seems to be gone.
+// withdraw makes the message that ends a call whose peer seems to be gone. A room is
+// told that the leg failed and nobody has left: whoever has answered all the same
+// calls back.
 func (c *call) withdraw() []byte {
-	if c.outgoing {
+	if c.outgoing && c.group == (GroupID{}) {
 		return c.final(Cancelled)
 	}
 	return c.final(Failed)

@@ -5,6 +5,7 @@ package session
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"testing"
 	"time"
@@ -326,6 +327,35 @@ func TestSilenceAsks(t *testing.T) {
 	if questions == 0 || questions > 80 {
 		t.Errorf("%d questions and answers in 89 s", questions)
 	}
+}
+
+// A leg of a room whose caller gives up since nothing comes back has failed there:
+// who has answered it has left nothing and calls back.
+func TestWithdrawnLeg(t *testing.T) {
+	l := sides(t, Options{}, "anna", "ben")
+	a, b := l[0], l[1]
+	r, err := NewGroupRoster(start, a.dev, "choir")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r, err = r.With(start, a.dev, b.dev.ID()); err != nil {
+		t.Fatal(err)
+	}
+	id, err := a.m.PlaceAs(start, b.peer(), Wish{Group: &GroupCall{Roster: r}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	a.drain()
+	if err := b.receive(start, a, a.wire[0].Body); err != nil {
+		t.Fatal(err)
+	}
+	b.do(b.m.Answer(start, id))
+	a.wire, b.wire = nil, nil // RINGING and ANSWER are lost
+	b.take()
+	a.advance(after(a.m.o.OfflineAfter))
+	a.expect("nothing was heard", "ended offline ring us 0s")
+	carry(after(a.m.o.OfflineAfter), a, b)
+	b.expect("the leg has failed", fmt.Sprintf("ended failed answer peer %v", a.m.o.OfflineAfter))
 }
 
 func TestLinkReplaced(t *testing.T) {

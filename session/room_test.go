@@ -350,6 +350,8 @@ type roomConn struct {
 	leg [2]Leg
 	up  [2]bool
 	cut bool
+	// deaf: its answer gets lost, the caller gives up
+	deaf bool
 }
 
 type roomDeed struct {
@@ -432,6 +434,7 @@ func (w *roomWorld) call(n, o *roomNode, leg Leg, quiet bool) {
 		})
 		return
 	}
+	c.deaf = w.rng.IntN(8) == 0
 	w.conns = append(w.conns, c)
 	w.later(w.trip(), func() {
 		if c.cut || c.up[1] { // or the calls have met on the way
@@ -475,6 +478,10 @@ func (w *roomWorld) up(c *roomConn) {
 			w.drain(c.end[1])
 		}
 	})
+	if c.deaf {
+		w.later(8*time.Second, func() { w.end(c, nil, Failed) })
+		return
+	}
 	w.later(w.trip(), func() {
 		if !c.cut {
 			c.up[0] = true
@@ -498,7 +505,10 @@ func (w *roomWorld) end(c *roomConn, by *roomNode, why Reason) {
 		if n == by {
 			d = 0
 		}
-		leg := c.leg[i]
+		leg, why := c.leg[i], why
+		if c.deaf && i == 0 && by == nil {
+			why = Offline
+		}
 		w.later(d, func() {
 			delete(n.conns, leg)
 			n.Down(w.now, leg, why)
