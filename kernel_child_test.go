@@ -36,7 +36,7 @@ type child struct {
 }
 
 // startChild starts a node on a host. Flags: portmap, lan, or name=value of join,
-// stun, listen, dir.
+// stun, listen, tcp, dir, and env, whose value is a variable of its environment.
 func startChild(t *testing.T, h *natlab.Host, flags ...string) *child {
 	t.Helper()
 	c := &child{t: t, name: h.Name(), lines: make(chan string, 1024)}
@@ -46,6 +46,11 @@ func startChild(t *testing.T, h *natlab.Host, flags ...string) *child {
 	}
 	flags = append(flags, "name="+c.name)
 	c.cmd.Env = append(os.Environ(), childEnv+"="+strings.Join(flags, " "))
+	for _, f := range flags {
+		if env, ok := strings.CutPrefix(f, "env="); ok {
+			c.cmd.Env = append(c.cmd.Env, env)
+		}
+	}
 	c.cmd.Stderr = t.Output()
 	out, err := c.cmd.StdoutPipe()
 	if err != nil {
