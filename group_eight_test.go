@@ -276,3 +276,71 @@ func TestGroupOfEight(t *testing.T) {
 		}
 	})
 }
+
+// Over lines that lose a quarter of all packets, whoever goes and comes again, at
+// once or a little later, is with all others again.
+func TestGroupLossy(t *testing.T) {
+	rounds := 3
+	if os.Getenv("P2POS_LONG") != "" {
+		rounds = 40
+	}
+	simTest(t, func(t *testing.T, s *sim) {
+		l := s.groupMatesOn(func(name string) *simnet.Host {
+			return s.hostOn(name, simnet.Profile{Delay: oneWay, Jitter: 10 * time.Millisecond, Loss: 0.15})
+		}, "anna", "ben", "cleo")
+		g, err := l[0].NewGroup("choir")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range l[1:] {
+			if err := g.Add(s.ticket(m.Node)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		l[0].enter(g.Call)
+		worst := time.Duration(0)
+		for round := range rounds + 1 {
+			if round > 0 {
+				m := l[round%3]
+				there, err := m.Group(g.ID())
+				if err != nil {
+					t.Fatal(err)
+				}
+				m.mu.Lock()
+				c := m.call
+				m.mu.Unlock()
+				if err := c.Leave(); err != nil {
+					t.Fatal(err)
+				}
+				<-c.Done()
+				time.Sleep(time.Duration(round%4*round) * 50 * time.Millisecond)
+				m.enter(there.Join)
+			}
+			start := time.Now()
+			for {
+				time.Sleep(10 * time.Millisecond)
+				synctest.Wait()
+				full := 0
+				for _, m := range l {
+					m.mu.Lock()
+					full += len(m.ears)
+					m.mu.Unlock()
+				}
+				if full == 6 {
+					break
+				}
+				if time.Since(start) > 25*time.Second {
+					for _, m := range l {
+						m.mu.Lock()
+						t.Logf("%s hears %v, left %v", m.cfg.Name, slices.Sorted(maps.Keys(m.ears)), m.left)
+						m.mu.Unlock()
+					}
+					t.Fatalf("round %d: not all are together again", round)
+				}
+			}
+			worst = max(worst, time.Since(start))
+			time.Sleep(time.Second)
+		}
+		t.Logf("together again within %v", worst)
+	})
+}
