@@ -22,7 +22,8 @@ func (s *sim) twins() (phone, laptop *Node, join []string) {
 		s.t.Fatal(err)
 	}
 	<-time.After(5 * time.Second)
-	laptop = s.link(phone, s.public("laptop"), "laptop", false, join)
+	// Its way into the network is the other device's ticket, before and after.
+	laptop = s.link(phone, s.public("laptop"), "laptop", false, []string{s.ticket(phone)})
 	<-time.After(15 * time.Second)
 	return phone, laptop, join
 }

@@ -177,7 +177,7 @@ func (n *Node) joinOne(ctx context.Context, entry string) error {
 		if err != nil {
 			return err
 		}
-		if t.ID == n.dev.ID() {
+		if t.ID == n.dev.ID() && !n.hasKin() { // else another device may have made it
 			return fmt.Errorf("%w: the ticket to join by is this node's", ErrSelf)
 		}
 		began := time.Now()
