@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -26,11 +27,23 @@ type softphone struct {
 	in     io.WriteCloser
 	events chan phoneEvent // closed at its end
 	id     string
+	node   string
+
+	stats, path atomic.Pointer[phoneEvent] // the latest of these
 }
 
 type phoneEvent struct {
-	Ev, ID, Ticket, Call, Reason, Stage, Kind, Message, Portmap string
-	Links                                                       int
+	Ev, ID, Node, Ticket, Call, Reason, Stage, Kind, Via, Message, Portmap string
+	Links, Received                                                        int
+}
+
+// buildPhone returns the program.
+func buildPhone(t *testing.T) string {
+	program := filepath.Join(t.TempDir(), "softphone")
+	if out, err := exec.Command("go", "build", "-buildvcs=false", "-o", program, "./examples/softphone").CombinedOutput(); err != nil {
+		t.Skipf("go build: %v\n%s", err, out)
+	}
+	return program
 }
 
 // startPhone starts a phone that answers every call.
@@ -57,13 +70,21 @@ func startPhone(t *testing.T, program string, h *natlab.Host, dir string, flags 
 		defer close(p.events)
 		for s := bufio.NewScanner(out); s.Scan(); {
 			var e phoneEvent
-			if err := json.Unmarshal(s.Bytes(), &e); err == nil && e.Ev != "stats" {
+			switch err := json.Unmarshal(s.Bytes(), &e); {
+			case err != nil:
+			case e.Ev == "stats":
+				p.stats.Store(&e)
+			case e.Ev == "path":
+				p.path.Store(&e)
+				fallthrough
+			default:
 				p.events <- e
 			}
 		}
 	}()
 	t.Cleanup(p.stop)
-	p.id = p.wait("ready", time.Minute).ID
+	e := p.wait("ready", time.Minute)
+	p.id, p.node = e.ID, e.Node
 	return p
 }
 
@@ -196,10 +217,7 @@ func TestKernelPhones(t *testing.T) {
 	if os.Getenv("P2POS_LONG") == "" {
 		t.Skip("long: set P2POS_LONG")
 	}
-	program := filepath.Join(t.TempDir(), "softphone")
-	if out, err := exec.Command("go", "build", "-buildvcs=false", "-o", program, "./examples/softphone").CombinedOutput(); err != nil {
-		t.Skipf("go build: %v\n%s", err, out)
-	}
+	program := buildPhone(t)
 	w := buildTown(t, n)
 	phones := make([]*softphone, n)
 	tickets := make([]string, n)
