@@ -226,11 +226,12 @@ type recordEntry struct {
 	File     string  `json:"file,omitempty"`
 	Bytes    int64   `json:"bytes,omitempty"`
 	State    string  `json:"state,omitempty"`
+	Device   string  `json:"device,omitempty"` // as devices lists it; none = this phone
 }
 
 func (p *phone) recordOf(r p2pos.Record) recordEntry {
 	c, _ := p.node.Contacts().Get(r.Peer)
-	e := recordEntry{When: r.When.Format(time.RFC3339), Peer: r.Peer.String(), Name: c.Name, Incoming: r.Incoming}
+	e := recordEntry{When: r.When.Format(time.RFC3339), Peer: r.Peer.String(), Name: c.Name, Incoming: r.Incoming, Device: r.Device}
 	switch {
 	case r.Call != nil:
 		e.Kind, e.Reason, e.Stage, e.Seconds, e.Missed, e.Path = "call", r.Call.Reason, r.Call.Stage, r.Call.Seconds, r.Call.Missed, r.Call.Path
@@ -265,6 +266,9 @@ func (e recordEntry) text() string {
 		s += fmt.Sprintf("%q", e.Text) // somebody else's words can't move the cursor
 	case e.Kind == "file":
 		s += fmt.Sprintf("%q, %d bytes, %s", e.File, e.Bytes, e.State)
+	}
+	if e.Device != "" {
+		s += ", on another of your phones"
 	}
 	return s
 }
