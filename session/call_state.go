@@ -46,7 +46,8 @@ type call struct {
 	lastMedia time.Time // phaseTalk: when media was last heard, or might first have been
 	heard     bool      // any media was heard
 	unlinked  bool      // the peer's link went away since the ANSWER
-	asked     time.Time // when it was last asked whether it is still there
+	asked     time.Time // when it was last asked whether it is still there,
+	asks      int       // and how often, in this silence
 
 	giveUp   time.Time // phaseInvite, phaseRing: no answer
 	offline  time.Time // phaseInvite: no sign
@@ -99,10 +100,13 @@ func (c *call) ask() time.Time {
 	switch {
 	case !c.heard:
 		return c.silent()
-	case c.asked.After(c.lastMedia):
-		return c.asked.Add(askAfter)
+	case !c.asked.After(c.lastMedia):
+		c.asks = 0
+		return c.lastMedia.Add(askAfter)
+	case c.asks == mostAsks:
+		return c.silent()
 	}
-	return c.lastMedia.Add(askAfter)
+	return c.asked.Add(askAfter)
 }
 
 func (c *call) stage() Stage {

@@ -313,9 +313,8 @@ func (m *Machine) Advance(now time.Time) {
 		switch {
 		case c.phase == phaseTalk && now.Before(c.silent()):
 			if !now.Before(c.ask()) {
-				c.asked = now
-				m.tell(now, c)
-				break
+				c.asked, c.asks = now, c.asks+1
+				c.talk.news, c.talk.tries = c.talk.sent+1, maxUpdates // asked again by ask
 			}
 			m.say(now, c)
 		case c.phase == phaseTalk:

@@ -72,8 +72,11 @@ const (
 	mediaTimeout = 30 * time.Second
 	sleepTimeout = 90 * time.Second
 	// askAfter is how long a call may be silent, a few reports, until the other
-	// side is asked whether it goes on; and from one question to the next.
+	// side is asked whether it goes on, and from one question to the next. There
+	// are two: more, over the route, leave so many flows at relays behind that a
+	// computer which wakes up waits a second longer for its sound.
 	askAfter = 5 * time.Second
+	mostAsks = 2
 )
 
 func (o Options) withDefaults() Options {
