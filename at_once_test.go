@@ -11,6 +11,7 @@ import (
 // Who calls before both routers are known gets a direct path as soon as they are:
 // what each side's plan was made from is told anew, and no search goes out alone.
 func TestCallAtOnce(t *testing.T) {
+	t.Parallel()
 	var took []time.Duration
 	step := 500 * time.Millisecond / time.Duration(seeds(1, 25))
 	for wait := time.Duration(0); wait < 2*time.Second; wait += step {

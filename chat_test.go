@@ -164,6 +164,7 @@ func TestChatByTicket(t *testing.T) {
 // and without ever having met: there within five seconds of joining, and the
 // receipt reaches the sender when it comes back in turn.
 func TestChatOffline(t *testing.T) {
+	t.Parallel()
 	simTest(t, func(t *testing.T, s *sim) {
 		_, join := s.square(8)
 		ha, hb := s.public("a"), s.public("b")

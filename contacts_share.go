@@ -102,7 +102,7 @@ func (c *Contacts) merge(list []book.Item) (news, older []book.Key, err error) {
 	}
 	c.change.Unlock()
 	if bad+many > 0 {
-		c.n.log.Warn("contacts of another device left out", "bad", bad, "too many", many)
+		c.n.log.Warn("contacts of another device left out", "bad", bad, "many", many)
 	}
 	if err != nil {
 		return nil, nil, err

@@ -57,6 +57,7 @@ func (c *crook) later(d time.Duration, to netip.AddrPort, b []byte) {
 // the other one as if nothing was, nothing is played that was not said, and where the
 // harm would be heard without the other one both sides leave that relay for a new one.
 func TestCrookedRelay(t *testing.T) {
+	t.Parallel()
 	var now *crook // the relay
 	toCallee := func(tr *trial, to netip.AddrPort) bool { return to.Addr() == tr.b.outside }
 	// spoil changes one byte, not those by which packets are told apart.
@@ -167,6 +168,7 @@ func TestCrookedRelay(t *testing.T) {
 // A relay whose network loses, delays, doubles and reorders is left or made up for by
 // the other one.
 func TestBadRelay(t *testing.T) {
+	t.Parallel()
 	simSeed(t, 1, func(t *testing.T, s *sim) {
 		tr := s.hold("edm", "edm", 5, RelayLimits{})
 		bad := tr.relays[tr.calls[0].Path().Vias[0]]

@@ -49,6 +49,7 @@ func (s *sim) books(what string, want []string, nodes ...*Node) {
 // A new device gets the book whole; what is changed on one is on the other a
 // moment later; both offline, both change things, and both hold.
 func TestDevicesShareContacts(t *testing.T) {
+	t.Parallel()
 	simTest(t, func(t *testing.T, s *sim) {
 		nodes, join := s.square(1)
 		ben := nodes[0]
@@ -145,6 +146,7 @@ func TestDevicesShareContacts(t *testing.T) {
 
 // A device that was revoked hears nothing more, and nobody hears it.
 func TestDevicesShareRevoked(t *testing.T) {
+	t.Parallel()
 	simTest(t, func(t *testing.T, s *sim) {
 		phone, laptop, _ := s.twins()
 		if _, err := phone.Contacts().Add(identity.ID{1}.String(), "Ann"); err != nil {
@@ -170,6 +172,7 @@ func TestDevicesShareRevoked(t *testing.T) {
 // Who is blocked on one device is not heard by the other one, and a call there
 // ends.
 func TestDevicesShareBlock(t *testing.T) {
+	t.Parallel()
 	simTest(t, func(t *testing.T, s *sim) {
 		phone, laptop, join := s.twins()
 		ben := s.node(s.public("ben"), Config{Join: join})

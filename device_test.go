@@ -104,6 +104,7 @@ func (s *sim) device(n, of *Node) (d Device) {
 // stop within a round trip and 50 ms, and nobody has missed a call. How many
 // devices there are makes the call no slower.
 func TestDevicesRing(t *testing.T) {
+	t.Parallel()
 	simTest(t, func(t *testing.T, s *sim) {
 		devices, caller, _ := s.family()
 		for i, n := range devices {
@@ -207,6 +208,7 @@ func TestDevicesRing(t *testing.T) {
 // A lost device is revoked: own devices, contacts that are linked and those that
 // look the person up refuse it.
 func TestDeviceRevoked(t *testing.T) {
+	t.Parallel()
 	simTest(t, func(t *testing.T, s *sim) {
 		devices, caller, join := s.family()
 		stranger := s.node(s.public("stranger"), Config{Join: join})

@@ -85,6 +85,7 @@ type ending struct {
 // a missed call stands behind the end, what the search said in front, where that
 // matters.
 func TestEndings(t *testing.T) {
+	t.Parallel()
 	both := []ending{ // nobody leaves: one network is enough
 		{"nobody knows the ID", func(e *endBed) { e.place(e.b.ID().String()) },
 			[]string{"error not-found lookup"}, nil, 0},

@@ -260,6 +260,7 @@ func (tr *trial) newAddress(m computer, boot bool) {
 // What breaks under a call is hardly heard, and the call goes on. The limits are the
 // targets (docs/numbers.md), for whichever of the seeds is the worst.
 func TestFailover(t *testing.T) {
+	t.Parallel()
 	const (
 		unheard = 100 * time.Millisecond // the longest gap between packets
 		gap     = time.Second
@@ -369,6 +370,7 @@ func (tr *trial) outage(d time.Duration) effect {
 // A machine that was asleep for a minute talks on when it wakes up, whoever it is and
 // however the call was carried. Nothing moves meanwhile: mappings end, links may break.
 func TestAsleepForAMinute(t *testing.T) {
+	t.Parallel()
 	cases := []struct {
 		name, a, b string
 		who        int
@@ -399,6 +401,7 @@ func TestAsleepForAMinute(t *testing.T) {
 // The link under a call between people who met over the route may break, and come back:
 // either can still hang up.
 func TestMetLinkBreaks(t *testing.T) {
+	t.Parallel()
 	for _, kind := range []string{"eim-apdf", "edm"} {
 		t.Run(kind, func(t *testing.T) {
 			simSeed(t, 1, func(t *testing.T, s *sim) {

@@ -140,6 +140,7 @@ func hears(t *testing.T, rule string, who map[*groupMate][]string) {
 // One leaves, and joins again without ringing anybody; one is removed; the node of
 // one starts anew and still knows the group.
 func TestGroup(t *testing.T) {
+	t.Parallel()
 	simTest(t, func(t *testing.T, s *sim) {
 		l := s.groupMates("anna", "ben", "cleo")
 		a, b, c := l[0], l[1], l[2]
@@ -222,6 +223,7 @@ func TestGroup(t *testing.T) {
 // Who doesn't answer has missed a call and hurts nobody; who is added during a call
 // is called in.
 func TestGroupLate(t *testing.T) {
+	t.Parallel()
 	simTest(t, func(t *testing.T, s *sim) {
 		l := s.groupMates("anna", "ben", "cleo")
 		a, b, c := l[0], l[1], l[2]

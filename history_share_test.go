@@ -39,6 +39,7 @@ func (s *sim) happened(n *Node, names map[string]string) (list []string) {
 // What happens on one device is in the history of the others, once, and in that
 // of one that comes later.
 func TestDevicesShareHistory(t *testing.T) {
+	t.Parallel()
 	simTest(t, func(t *testing.T, s *sim) {
 		nodes, join := s.square(1)
 		ben := nodes[0]

@@ -35,6 +35,7 @@ func summary(t *testing.T, n *Node) (list []string) {
 }
 
 func TestCallHistory(t *testing.T) {
+	t.Parallel()
 	simTest(t, func(t *testing.T, s *sim) {
 		dir := t.TempDir()
 		a, b := s.node(s.public("a"), Config{}), s.node(s.public("b"), Config{Dir: dir, MaxCalls: 1})

@@ -18,6 +18,7 @@ import (
 // join) talks to its peers and its LAN, from its start to its end, and sends no
 // packet to anything else, name servers included.
 func TestKernelNothingPhonesHome(t *testing.T) {
+	t.Parallel()
 	natlab.Need(t)
 	l := natlab.New(t)
 	peer := l.Public("peer")

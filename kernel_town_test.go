@@ -223,6 +223,7 @@ func (w *town) found() {
 // are started again, with nothing but their directories: they call each other by
 // ID.
 func TestKernelTown(t *testing.T) {
+	t.Parallel()
 	n, rounds := 5, 2
 	if os.Getenv("P2POS_LONG") != "" {
 		n, rounds = 12, 11
@@ -359,6 +360,7 @@ func childStatus(n *Node) string {
 // Two lonely nodes, each behind a NAT and with a STUN server to ask, meet by two
 // tickets pasted both ways.
 func TestKernelTwoTickets(t *testing.T) {
+	t.Parallel()
 	natlab.Need(t)
 	l := natlab.New(t)
 	var srv stunServer

@@ -14,6 +14,7 @@ import (
 // says is shown without a sound and without what could mislead; who is called back
 // is reached by the ID.
 func TestKnock(t *testing.T) {
+	t.Parallel()
 	simTest(t, func(t *testing.T, s *sim) {
 		_, join := s.square(4)
 		callee := s.node(s.public("callee"), Config{Join: join, Knocks: true})

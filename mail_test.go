@@ -41,6 +41,7 @@ func blobOf(size int, fill byte) []byte { return bytes.Repeat([]byte{fill}, size
 // Mail waits while neither its writer nor its reader is there, survives the
 // coming and going of nodes, and is gone once it was read.
 func TestMail(t *testing.T) {
+	t.Parallel()
 	simTest(t, func(t *testing.T, s *sim) {
 		others, join := s.square(6)
 		a := s.node(s.public("a"), Config{Join: join})

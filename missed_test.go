@@ -12,6 +12,7 @@ import (
 // Somebody who was switched off when a friend called learns of it after coming
 // back, though the friend has gone by then.
 func TestMissedOffline(t *testing.T) {
+	t.Parallel()
 	simTest(t, func(t *testing.T, s *sim) {
 		_, join := s.square(8)
 		hb, dir := s.public("b"), t.TempDir()

@@ -13,6 +13,7 @@ import (
 
 // A node that knows a few ordinary neighbours learns what NAT it is behind.
 func TestNATVerdict(t *testing.T) {
+	t.Parallel()
 	const (
 		ei  = simnet.EndpointIndependent
 		ad  = simnet.AddressDependent

@@ -126,6 +126,7 @@ func TestCallByTicket(t *testing.T) {
 
 // What a user may give to Call, and what it says to that.
 func TestCallErrors(t *testing.T) {
+	t.Parallel()
 	closed, err := identity.NewNetwork("company")
 	if err != nil {
 		t.Fatal(err)

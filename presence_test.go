@@ -15,6 +15,7 @@ import (
 // somebody looks; who is not in the book is not looked for, and somebody blocked
 // is not shown.
 func TestPresence(t *testing.T) {
+	t.Parallel()
 	simTest(t, func(t *testing.T, s *sim) {
 		_, join := s.square(4)
 		a := s.node(s.public("a"), Config{Join: join})

@@ -38,6 +38,7 @@ func (s *sim) publics(n int) (join []string) {
 // Whole nodes behind every pair of NATs that a direct path is promised for call
 // each other, whoever calls.
 func TestCallThroughNATs(t *testing.T) {
+	t.Parallel()
 	const (
 		ei  = simnet.EndpointIndependent
 		ad  = simnet.AddressDependent

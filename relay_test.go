@@ -186,6 +186,7 @@ func seeds(few, long int) int {
 // relays to the direct path. Where none is promised the call says why it stays
 // relayed.
 func TestPairs(t *testing.T) {
+	t.Parallel()
 	const slack = 30 * time.Millisecond
 	var all, over []time.Duration
 	count := map[string]int{}

@@ -13,6 +13,7 @@ import (
 // Some carriers end every mapping after 50 s, in use or not. Where that is known a
 // call doesn't hear it: new holes are made before, again and again.
 func TestAbsoluteLifetime(t *testing.T) {
+	t.Parallel()
 	const (
 		ei   = simnet.EndpointIndependent
 		apd  = simnet.AddressAndPortDependent

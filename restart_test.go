@@ -16,6 +16,7 @@ import (
 // nothing to join: its nodes find each other, and remember each other once, though
 // their node keys are new each time.
 func TestRestartsRemembered(t *testing.T) {
+	t.Parallel()
 	const n = 5
 	simTest(t, func(t *testing.T, s *sim) {
 		var hosts []*simnet.Host

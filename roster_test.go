@@ -68,6 +68,7 @@ func (s *sim) links(n *Node, any bool, within time.Duration) {
 // and hears why; who is revoked loses links and calls within a minute and gets in
 // nowhere again, restarts of either side included.
 func TestRoster(t *testing.T) {
+	t.Parallel()
 	simTest(t, func(t *testing.T, s *sim) {
 		co := s.company()
 		var book ledger

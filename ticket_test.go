@@ -14,6 +14,7 @@ import (
 // A one-use ticket rings once, for the first who uses it, also after a restart of
 // the one that made it and without any address in it.
 func TestTicketOnce(t *testing.T) {
+	t.Parallel()
 	simTest(t, func(t *testing.T, s *sim) {
 		_, join := s.square(6)
 		h, dir := s.public("callee"), t.TempDir()

@@ -112,6 +112,7 @@ func TestTransfer(t *testing.T) {
 
 // A transfer that fails says why, on all sides, and the call goes on.
 func TestTransferFails(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		name   string
 		run    func(x *transferBed) (to string)

@@ -42,6 +42,7 @@ func (s shut) ReadFrom(b []byte) (int, net.Addr, error) {
 // Where no node reaches both sides, two relays in a row carry the call: each side
 // here reaches two of four nodes, which reach each other.
 func TestTwoHops(t *testing.T) {
+	t.Parallel()
 	for seed := range seeds(1, 20) {
 		simSeed(t, uint64(seed+1), func(t *testing.T, s *sim) {
 			var join []string

@@ -107,6 +107,7 @@ func (w *screen) missing() float64 {
 // lose two in a hundred packets: the picture is repaired, finds its size, gets
 // its key frame, and does not harm the voice.
 func TestVideoCall(t *testing.T) {
+	t.Parallel()
 	simTest(t, func(t *testing.T, s *sim) {
 		road := simnet.Profile{Delay: oneWay, Loss: 0.01, Rate: 1_000_000, MTU: 1280 - 48}
 		host := func(name string, last byte) *simnet.Host {

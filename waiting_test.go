@@ -93,6 +93,7 @@ func (s *sim) answered(a, b *Node, o Others) (mine, theirs *Call) {
 // Both sides hold and resume. Meanwhile nothing is heard, nothing counts as
 // lost, and the call stays up; a path that breaks while it is held is mended.
 func TestHold(t *testing.T) {
+	t.Parallel()
 	simTest(t, func(t *testing.T, s *sim) {
 		b, a := s.node(s.public("b"), Config{}), s.node(s.public("a"), Config{})
 		atA, atB := s.listenTo(a), s.listenTo(b)
