@@ -29,7 +29,13 @@ func (p *phone) group(ctx context.Context, arg string) error {
 	switch what {
 	case "":
 		for _, g := range p.node.Groups() {
-			p.emit(groupOf(g, "known"))
+			e := groupOf(g, "known")
+			for _, r := range p.rooms {
+				if r.call.Group().ID() == g.ID() {
+					e = e.with(r.call)
+				}
+			}
+			p.emit(e)
 		}
 		return nil
 	case "new":
@@ -246,7 +252,11 @@ func (e groupEvent) text() string {
 	name := fmt.Sprintf("group %q", e.Name)
 	switch e.State {
 	case "known":
-		return fmt.Sprintf("%s, %s, %d members:\n  %s", name, e.Group, len(e.Members), strings.Join(e.Members, "\n  "))
+		call := ""
+		if n := len(e.Present); n > 0 {
+			call = fmt.Sprintf(", %d of them in its call", n)
+		}
+		return fmt.Sprintf("%s, %s, %d members%s:\n  %s", name, e.Group, len(e.Members), call, strings.Join(e.Members, "\n  "))
 	case "rings":
 		return fmt.Sprintf("%s calls, by %s; group answer or group leave", name, e.Peer)
 	case "in":

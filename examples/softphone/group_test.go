@@ -67,6 +67,10 @@ func TestGroup(t *testing.T) {
 	for _, r := range []*rig{a, b, c} {
 		r.full(2)
 	}
+	a.say("group")
+	if e := a.await("known"); len(e["present"].([]any)) != 2 {
+		t.Errorf("%v", e)
+	}
 	for _, state := range []string{"mute", "unmute"} {
 		c.say("group %s", state)
 		if e := c.await(state + "d"); len(e["present"].([]any)) != 2 {
