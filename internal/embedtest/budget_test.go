@@ -23,7 +23,7 @@ import (
 // What a program may get with the import. A company's engineer reads each
 // module before it comes in; a phone downloads the binary.
 //
-// The promise is 15 MB; with group calls it is 15.02, so the bound here is looser
+// The promise is 15 MB; with group calls and shared contacts it is 15.2, so the bound here is looser
 // until the TURN service and the port mapping can be left out by who needs neither.
 const (
 	maxModules = 25
