@@ -193,12 +193,12 @@ func (r *Room) Invited(now time.Time, from Peer, quiet bool) Leg {
 	case r.state == RoomOut && quiet:
 		r.emit(RoomHang{leg, NoAnswer}) // nobody is in
 		r.forget(s)
-	case s.phase == seatIn || s.phase == seatWaits:
+	case s.phase == seatIn || s.phase == seatWaits && r.state != RoomIn:
 		r.emit(RoomHang{leg, Busy})
 	default:
-		if s.phase == seatCalls {
+		if s.phase != seatIdle {
 			// We call it as well: the calls have met already, or this one is as
-			// good.
+			// good. Or it has called before and heard nothing of our answer.
 			r.emit(RoomHang{s.leg, Elsewhere})
 		}
 		s.leg, s.phase, s.left, s.again = leg, seatWaits, false, time.Time{}

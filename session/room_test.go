@@ -148,6 +148,21 @@ func TestRoomLeftEarly(t *testing.T) {
 	expectRoom(t, r, "and is not called again")
 }
 
+// Who calls again has heard nothing of the answer: the leg that waits for it is not
+// in the way of the new one.
+func TestRoomCalledAgain(t *testing.T) {
+	r := NewRoom(mate(1), rosterOf(1, 1, 2, 3))
+	r.Invited(start, mate(2), false)
+	r.Answer(start)
+	drainRoom(r)
+	r.Invited(start, mate(2), true)
+	expectRoom(t, r, "the newer call counts", "hang 1 elsewhere", "accept 2")
+	r.Up(start, 2, mate(2), testPlace(2))
+	expectRoom(t, r, "and stands", "joined 2", "tell")
+	r.Invited(start, mate(2), true)
+	expectRoom(t, r, "one that stands stays", "hang 3 busy")
+}
+
 func TestRoomIsCalled(t *testing.T) {
 	r := NewRoom(mate(1), rosterOf(1, 1, 2, 3, 4))
 	r.Invited(start, mate(2), false)
