@@ -130,11 +130,7 @@ func TestKernelProxy(t *testing.T) {
 		n.wait("joined ")
 	}
 	b.wait("verdict ")
-	a.say("call %s", b.ticket())
-	t.Log("answered", a.wait("answered "))
-	for _, n := range []*child{a, b} {
-		t.Log(n.wait("heard "))
-	}
+	talk(t, a, b)
 	if len(proxy.targets()) == 0 {
 		t.Error("the proxy was asked for nothing")
 	}

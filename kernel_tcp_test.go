@@ -28,11 +28,7 @@ func TestKernelUDPBlocked(t *testing.T) {
 		verdict = a.wait("verdict ")
 	}
 	b.wait("verdict ")
-	a.say("call %s", b.ticket())
-	t.Log("answered", a.wait("answered "))
-	for _, n := range []*child{a, b} {
-		t.Log(n.wait("heard "))
-	}
+	talk(t, a, b)
 }
 
 // Two nodes without UDP that have joined at different nodes find each other at once:
@@ -54,6 +50,12 @@ func TestKernelUDPBlockedBoth(t *testing.T) {
 		n.say("links 4")
 		n.wait("linked ")
 	}
+	talk(t, a, b)
+}
+
+// talk has one process call another by ticket; both have to hear the other.
+func talk(t *testing.T, a, b *child) {
+	t.Helper()
 	a.say("call %s", b.ticket())
 	t.Log("answered", a.wait("answered "))
 	for _, n := range []*child{a, b} {

@@ -286,7 +286,7 @@ func (f *filler) short(i int) bool {
 
 // hearing says whether a bucket waits for more answers before the next link.
 func (f *filler) hearing(at time.Duration, goal int16) bool {
-	if goal == nearGoal || f.c.table.bucket(int(goal)).all == 0 || f.c.table.links < usable || at-f.bornAt >= joinTime {
+	if goal == nearGoal || f.c.table.bucket(int(goal)).all == 0 || at-f.bornAt >= joinTime {
 		return false
 	}
 	g := &f.far[goal]
