@@ -101,7 +101,6 @@ func (c *call) ask() time.Time {
 	case !c.heard:
 		return c.silent()
 	case !c.asked.After(c.lastMedia):
-		c.asks = 0
 		return c.lastMedia.Add(askAfter)
 	case c.asks == mostAsks:
 		return c.silent()

@@ -313,6 +313,9 @@ func (m *Machine) Advance(now time.Time) {
 		switch {
 		case c.phase == phaseTalk && now.Before(c.silent()):
 			if !now.Before(c.ask()) {
+				if !c.asked.After(c.lastMedia) {
+					c.asks = 0 // another silence
+				}
 				c.asked, c.asks = now, c.asks+1
 				c.talk.news, c.talk.tries = c.talk.sent+1, maxUpdates // asked again by ask
 			}
