@@ -277,16 +277,17 @@ func (c *core) announce(p *Peer, replay bool) {
 
 func (c *core) setMedia(now time.Time, p *Peer, on bool) {
 	s := &p.state
+	if !on {
+		c.restRelays(now, p)
+	}
 	if s.media == on {
 		return
 	}
 	s.media, s.heard, s.mediaAt = on, now, now
 	s.renewal.on, s.renewal.born = time.Time{}, time.Time{}
 	c.touch(p)
-	s.opener = on && (s.opener || c.smaller(p))
-	s.coolAt = time.Time{}
-	if !on {
-		s.coolAt = now.Add(coolTime)
+	if on {
+		s.opener, s.coolAt = s.opener || c.smaller(p), time.Time{}
 	}
 	if s.paths != nil {
 		s.paths.SetMedia(now, on)

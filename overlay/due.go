@@ -106,7 +106,7 @@ func (c *core) advancePeer(now time.Time, p *Peer) {
 		c.hearMedia(now, p)
 	}
 	if !s.coolAt.IsZero() && !now.Before(s.coolAt) {
-		s.coolAt = time.Time{}
+		s.opener, s.coolAt = false, time.Time{}
 		c.unrelay(now, p, false)
 		c.offTURN(now, p)
 		c.turnRest()

@@ -465,7 +465,10 @@ func (c *core) routeAnswered(now time.Time, e mesh.Answered) {
 	c.ringFlow(now, r.p, e.First, e.Trace, true)
 	c.useShort(now, r.p, e.First)
 	if s := &r.p.state; !c.tieAnswered(now, r.p, in.near) && len(in.near) > 0 {
-		s.near, s.opener = in.near, s.opener || !s.media // one side asks
+		s.near = in.near
+		if !s.media && c.expectCall(now, r.p) {
+			s.opener = true // one side asks
+		}
 		s.lookAt = now.Add(warmAgain)
 		c.touch(r.p)
 		c.warm(now, r.p)

@@ -79,6 +79,8 @@ type peerState struct {
 	carrier    mesh.ID
 	relay      bool      // it may relay for us, and we for it
 	relayFails int       // how often it was asked in vain
+	refusedAt  time.Time // it refused to relay
+	refused    int       // relays that refused to carry a call with it since it was warmed
 	shunned    time.Time // until then it is not asked to relay a call
 	weighAt    time.Time // what a call's relays bring is looked at
 	weighed    uint64    // what had come by then
@@ -90,7 +92,8 @@ type peerState struct {
 	near       []near    // the peer's own neighbours
 	warmAt     time.Time // not before then again
 	lookAt     time.Time // whether there are relays enough
-	coolAt     time.Time // the relays of a call that is over are given back then
+	coolAt     time.Time // without media by then, the relays of a call are given back
+	overAt     time.Time // a call ended, or what was to become one
 	againAt    time.Time // the next attempt at a direct path
 	againWait  time.Duration
 	suspected  time.Time // the links to a silent call's relays were looked at
@@ -186,7 +189,8 @@ func (p *Peer) Ring(body []byte) error {
 func (p *Peer) SendMedia(b []byte) error { return p.sock.Send(b) }
 
 // SetMedia says that media flows to and from this peer, so that silence on a
-// path is noticed within 100 ms and jitter (design §7).
+// path is noticed within 100 ms and jitter (design §7). Without, relays are given
+// back before long; so it is also for the end of a call that nobody answered.
 func (p *Peer) SetMedia(on bool) {
 	p.o.loop.Do(p.o.ctx, func(now time.Time) { p.o.core.setMedia(now, p, on) })
 }

@@ -48,8 +48,13 @@ const (
 	// coolTime after a call its relays are given back: the end has to be told
 	// through them, and people redial.
 	coolTime = 5 * time.Second
+	// callLife is how long relays are kept for a call that may come: people let
+	// it ring for a minute or two.
+	callLife = 2 * time.Minute
 	// warmAgain is how long a call waits before it asks for relays again.
 	warmAgain = 3 * time.Second
+	// maxRefused relays may refuse before a call waits for warmAgain.
+	maxRefused = 12
 	// maxNear neighbours are named to a peer that may look for a relay among
 	// them.
 	maxNear = 24
@@ -191,7 +196,9 @@ func (c *core) useShort(now time.Time, p *Peer, neighbour identity.NodeID) {
 // takeUnproved uses a flow while no path is proved. Its relay is a neighbour, so
 // this aims at nobody: the first media need not wait for a probe's answer.
 func (c *core) takeUnproved(p *Peer, path sock.Path) {
-	if _, _, ok := p.state.paths.Active(); ok || p.state.active.Remote.IsValid() {
+	old := p.state.active
+	ended := old.Local == c.relays.local && c.flowOn(p, old) == flowName{}
+	if _, _, ok := p.state.paths.Active(); ok || old.Remote.IsValid() && !ended {
 		return
 	}
 	p.sock.Use(path)
@@ -236,7 +243,12 @@ func (c *core) drainRelays(now time.Time) {
 			c.invited(now, e)
 		case relay.Refused:
 			c.o.log.Debug("no relay", "relay", e.Relay, "why", e.Reason)
+			p := r.opening[e.Request]
 			delete(r.opening, e.Request)
+			if by := c.peers[e.Relay]; by != nil {
+				by.state.refusedAt = now
+			}
+			c.askNext(now, p)
 		case relay.Down:
 			c.flowDown(now, e.At, e.Reason)
 		}
@@ -267,7 +279,7 @@ func (c *core) opened(now time.Time, e relay.Opened) {
 	delete(c.relays.opening, e.Request)
 	if e.Kind == relay.Short {
 		p = c.relays.ringing
-	} else if p == nil {
+	} else if p == nil && !e.Ours { // else the call was over before the relay had answered
 		p = c.peers[e.Peer] // shown a voucher of ours
 	}
 	via := c.peers[e.At.Node]
@@ -285,6 +297,9 @@ func (c *core) opened(now time.Time, e relay.Opened) {
 			c.relays.flows[e.At] = &ownFlow{p: p, path: path, kind: e.Kind, opened: now, sure: !c.relays.early}
 			c.o.log.Debug("relayed", "peer", p.node, "via", e.At.Node, "kind", e.Kind)
 			via.state.relayFails = 0
+			if e.Kind == relay.Call && !p.state.media {
+				c.expectCall(now, p)
+			}
 			if !c.relays.early {
 				c.takeUnproved(p, path)
 			}
@@ -369,7 +384,44 @@ func (c *core) flowDown(now time.Time, at relay.Hop, why relay.Reason) {
 	}
 	if c.peers[f.p.node] == f.p && f.p.state.paths != nil {
 		f.p.state.paths.Remove(now, f.path)
+		c.replaceUnproved(f.p)
 		c.warm(now, f.p)
+	}
+}
+
+// replaceUnproved has another flow used when the one in use has ended before
+// any path was proved.
+func (c *core) replaceUnproved(p *Peer) {
+	for _, at := range c.flowsTo(p, func(relay.Kind) bool { return true }) {
+		if f := c.relays.flows[at]; f.sure {
+			c.takeUnproved(p, f.path)
+		}
+	}
+}
+
+// expectCall keeps a call's relays until it begins, for a while, and reports
+// whether one may begin: the way over which the word of a call's end goes tells
+// of relays just as the ring's does.
+func (c *core) expectCall(now time.Time, p *Peer) bool {
+	s := &p.state
+	fresh, keep := s.overAt.IsZero() || now.Sub(s.overAt) >= ringLife, callLife
+	if !fresh {
+		keep = coolTime
+	}
+	if s.coolAt.IsZero() {
+		s.coolAt = now.Add(keep)
+		c.touch(p)
+	}
+	return fresh
+}
+
+// restRelays gives the relays of a call back before long, as it is over.
+func (c *core) restRelays(now time.Time, p *Peer) {
+	s := &p.state
+	s.opener, s.overAt = false, now
+	if s.media || !s.coolAt.IsZero() {
+		s.coolAt = now.Add(coolTime)
+		c.touch(p)
 	}
 }
 
@@ -418,6 +470,28 @@ func (c *core) warm(now time.Time, p *Peer) {
 		return
 	}
 	inUse, alive := c.callRelayNodes(now, p)
+	s.refused = 0
+	c.askRelays(now, p, inUse, alive, false)
+}
+
+// askNext asks other relays at once when one has refused: where many are full,
+// two every three seconds would find a call its way too late.
+func (c *core) askNext(now time.Time, p *Peer) {
+	if p == nil || c.peers[p.node] != p {
+		return
+	}
+	s := &p.state
+	if s.refused++; !s.opener || s.paths == nil || s.refused > maxRefused {
+		return
+	}
+	inUse, alive := c.callRelayNodes(now, p)
+	c.askRelays(now, p, inUse, alive, true)
+}
+
+// askRelays asks as many relays for a call as it lacks; next leaves those out
+// that have refused just now.
+func (c *core) askRelays(now time.Time, p *Peer, inUse []identity.NodeID, alive int, next bool) {
+	s := &p.state
 	want := warmRelays - alive
 	for _, q := range c.relays.opening {
 		if q == p {
@@ -433,7 +507,8 @@ func (c *core) warm(now time.Time, p *Peer) {
 	for _, n := range c.mesh.m.Neighbours() {
 		q := c.peers[n.ID]
 		i := slices.IndexFunc(s.near, func(x near) bool { return x.node == n.ID })
-		if q == nil || !q.state.relay || i < 0 || n.Card.Leaf || slices.Contains(inUse, n.ID) {
+		if q == nil || !q.state.relay || i < 0 || n.Card.Leaf || slices.Contains(inUse, n.ID) ||
+			next && now.Sub(q.state.refusedAt) < warmAgain {
 			continue
 		}
 		k := relay.Candidate{Node: n.ID, Here: q.Path().RTT, There: s.near[i].rtt, Class: relay.Class(n.Card.Class), Fails: q.state.relayFails}

@@ -138,5 +138,6 @@ func (c *core) giveBack(now time.Time, at relay.Hop) {
 	c.o.carrier.CloseFlow(c.end(at))
 	if f.p.state.paths != nil {
 		f.p.state.paths.Remove(now, f.path)
+		c.replaceUnproved(f.p)
 	}
 }

@@ -116,9 +116,10 @@ func (h *Hub) handle(now time.Time, e Event) {
 			delete(h.calls, e.ID)
 			if c.ringing != nil {
 				h.legEnded(now, c, e)
-				break
+			} else {
+				h.over(now, c, e)
 			}
-			h.over(now, c, e)
+			h.rest(e.Peer.Node)
 		}
 	case Missed:
 		h.emit(CallMissed{e})
@@ -205,17 +206,24 @@ func (h *Hub) settleEarly(c *Call) {
 	}
 }
 
-// hush ends what talk began. Other calls with the same peer may go on.
+// hush ends what talk began.
 func (h *Hub) hush(c *Call) {
 	if c.release == nil {
 		return
 	}
 	c.release()
 	c.release = nil
-	if h.talking(c.ov) {
-		return
+	if !h.talking(c.ov) { // other calls with the same peer may go on
+		c.ov.SetMedia(false)
 	}
-	c.ov.SetMedia(false)
+}
+
+// rest has what was made ready for a call given back, whether it was answered or
+// not.
+func (h *Hub) rest(node identity.NodeID) {
+	if r := h.peers[node]; r != nil && !h.talking(r.ov) {
+		r.ov.SetMedia(false)
+	}
 }
 
 // moved passes a path change on to the calls it concerns.
