@@ -35,7 +35,7 @@ func (s *sim) phones(n int, limits func(i int) RelayLimits) (all []*Node) {
 		m := s.computer(name, "edm")
 		enter(s.start(name, Config{Join: join}, s.opener(m.v4), s.listen(m.v4, 4000)))
 	}
-	time.Sleep(5 * time.Second)
+	<-time.After(5 * time.Second)
 	return all
 }
 
