@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/p2pos/p2pos/identity"
+	"github.com/p2pos/p2pos/internal/order"
 	"github.com/p2pos/p2pos/internal/store"
 	"github.com/p2pos/p2pos/overlay"
 	"github.com/p2pos/p2pos/session/book"
@@ -202,7 +203,7 @@ func (c *Contacts) All() iter.Seq[Contact] {
 		list = append(list, p.Contact)
 	}
 	c.mu.Unlock()
-	slices.SortFunc(list, func(a, b Contact) int {
+	order.Sort(list, func(a, b Contact) int {
 		if (a.Name == "") != (b.Name == "") {
 			return cmp.Compare(len(b.Name), len(a.Name))
 		}

@@ -24,9 +24,10 @@ var layers = house.Layers{
 		"internal/simnet": {"internal/wire"},
 		"internal/natlab": {"internal/wire", "internal/simnet"}, // one NAT model for both laboratories
 		"internal/store":  {},
+		"internal/order":  {}, // sorting in few bytes, for whoever sorts
 		"metric":          {},
 
-		"identity":          {"internal/wire"},
+		"identity":          {"internal/order", "internal/wire"},
 		"media":             {"internal/wire"},
 		"media/ogg":         {"media", "internal/wire"},
 		"media/opus":        {"media"},
@@ -34,27 +35,27 @@ var layers = house.Layers{
 		"media/voice":       {"media"},
 		"media/wav":         {},
 		"media/webrtc":      {"media", "internal/sock"}, // the STUN filter before pion
-		"nat":               {"identity", "internal/wire", "internal/sock"},
+		"nat":               {"identity", "internal/order", "internal/wire", "internal/sock"},
 		"nat/portmap":       {"internal/wire"},
-		"overlay/mesh":      {"identity", "internal/wire"},
-		"overlay/directory": {"identity", "internal/wire"},
-		"overlay/mailbox":   {"identity", "overlay/directory", "internal/wire"}, // who holds a key is the directory's rule
-		"overlay/relay":     {"identity", "internal/wire", "internal/sock"},     // the STUN filter before TURN
-		"overlay/lan":       {"internal/drive"},
+		"overlay/mesh":      {"identity", "internal/order", "internal/wire"},
+		"overlay/directory": {"identity", "internal/order", "internal/wire"},
+		"overlay/mailbox":   {"identity", "overlay/directory", "internal/order", "internal/wire"}, // who holds a key is the directory's rule
+		"overlay/relay":     {"identity", "internal/order", "internal/wire", "internal/sock"},     // the STUN filter before TURN
+		"overlay/lan":       {"internal/drive", "internal/order"},
 		"internal/carrier":  {"internal/wire"},
-		"overlay":           {"identity", "nat", "overlay/mesh", "overlay/directory", "overlay/mailbox", "overlay/relay", "internal/wire", "internal/sock", "internal/carrier", "internal/drive"},
-		"session/files":     {"identity", "internal/wire"},
+		"overlay":           {"identity", "nat", "overlay/mesh", "overlay/directory", "overlay/mailbox", "overlay/relay", "internal/order", "internal/wire", "internal/sock", "internal/carrier", "internal/drive"},
+		"session/files":     {"identity", "internal/order", "internal/wire"},
 		"session/ratchet":   {"identity", "internal/wire"},
-		"session/book":      {"identity", "internal/wire"},
-		"session/chat":      {"identity", "session/ratchet", "internal/wire"},
-		"session":           {"identity", "nat", "overlay", "media", "session/chat", "session/ratchet", "internal/wire", "internal/drive"},
+		"session/book":      {"identity", "internal/order", "internal/wire"},
+		"session/chat":      {"identity", "session/ratchet", "internal/order", "internal/wire"},
+		"session":           {"identity", "nat", "overlay", "media", "session/chat", "session/ratchet", "internal/order", "internal/wire", "internal/drive"},
 
 		"session/chat/storetest": {"session/chat"},
 
 		// An embedder pays for what it uses: never media/webrtc or media/libopus.
 		".": {
 			"identity", "nat", "nat/portmap", "overlay", "overlay/lan", "overlay/relay", "session", "session/book", "session/chat", "session/files", "media", "media/ogg", "media/opus", "metric",
-			"internal/wire", "internal/sock", "internal/drive", "internal/store",
+			"internal/order", "internal/wire", "internal/sock", "internal/drive", "internal/store",
 		},
 
 		"examples/*":        {".", "identity", "media", "media/ogg", "media/opus", "nat"},

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/p2pos/p2pos/identity"
+	"github.com/p2pos/p2pos/internal/order"
 	"github.com/p2pos/p2pos/overlay"
 	"github.com/p2pos/p2pos/session"
 	"github.com/p2pos/p2pos/session/book"
@@ -148,7 +149,7 @@ func (n *Node) tellSister(x *sister) error {
 func (n *Node) news(x *sister) []byte {
 	n.sisters.mu.Lock()
 	keys := slices.Collect(maps.Keys(x.queue))
-	slices.SortFunc(keys, func(a, b book.Key) int { return cmp.Compare(x.queue[a], x.queue[b]) })
+	order.Sort(keys, func(a, b book.Key) int { return cmp.Compare(x.queue[a], x.queue[b]) })
 	n.sisters.mu.Unlock()
 	var body []byte
 	for _, k := range keys {

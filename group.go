@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/p2pos/p2pos/identity"
+	"github.com/p2pos/p2pos/internal/order"
 	"github.com/p2pos/p2pos/internal/store"
 	"github.com/p2pos/p2pos/session"
 )
@@ -74,7 +75,7 @@ func (n *Node) Groups() (list []*Group) {
 		list = append(list, &Group{n, id})
 	}
 	n.mu.Unlock()
-	slices.SortFunc(list, func(a, b *Group) int { return slices.Compare([]byte(a.Name()+a.ID()), []byte(b.Name()+b.ID())) })
+	order.Sort(list, func(a, b *Group) int { return slices.Compare([]byte(a.Name()+a.ID()), []byte(b.Name()+b.ID())) })
 	return list
 }
 

@@ -8,10 +8,10 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"math"
-	"slices"
 	"sync"
 	"time"
 
+	"github.com/p2pos/p2pos/internal/order"
 	"github.com/p2pos/p2pos/internal/store"
 	"github.com/p2pos/p2pos/session"
 	"github.com/p2pos/p2pos/session/book"
@@ -185,7 +185,7 @@ func (p *past) items(n *Node) (list []book.Item) {
 		n.log.Debug("history not shared", "err", err)
 		return nil
 	}
-	slices.SortFunc(list, func(a, b book.Item) int {
+	order.Sort(list, func(a, b book.Item) int {
 		return cmp.Or(cmp.Compare(p.have[[16]byte([]byte(a.Name))], p.have[[16]byte([]byte(b.Name))]), cmp.Compare(a.Name, b.Name))
 	})
 	return list

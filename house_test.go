@@ -33,11 +33,15 @@ var globalsAllowed = map[string]string{}
 // programs are folders of package main, which nobody imports.
 var programs = []string{"examples", "scripts", "internal/tools/licences"}
 
+// laboratories are folders of which no embedder's program contains anything.
+var laboratories = []string{"examples", "scripts", "internal/tools"}
+
 func TestHeaders(t *testing.T) { report(t, own(t).Headers(licences)) }
 func TestSizes(t *testing.T)   { report(t, own(t).Sizes()) }
 func TestSleeps(t *testing.T)  { report(t, own(t).Sleeps()) }
 func TestInits(t *testing.T)   { report(t, own(t).Inits(programs...)) }
 func TestGlobals(t *testing.T) { report(t, own(t).Globals(globalsAllowed, programs...)) }
+func TestSorts(t *testing.T)   { report(t, own(t).Sorts(laboratories...)) }
 
 // TestDocs holds for what others can import.
 func TestDocs(t *testing.T) { report(t, own(t).Docs("examples", "scripts", "internal")) }
@@ -50,6 +54,7 @@ func TestHouseFindsPlanted(t *testing.T) {
 		{"nat/a.go", "package nat\n\nvar Tunable = 5\n", func(x *house.Tree) []house.Finding { return x.Globals(globalsAllowed, programs...) }},
 		{"nat/a.go", "package nat\n\nfunc init() {}\n", func(x *house.Tree) []house.Finding { return x.Inits(programs...) }},
 		{"nat/a_test.go", "package nat\n\nimport \"time\"\n\nfunc f() { time.Sleep(1) }\n", (*house.Tree).Sleeps},
+		{"nat/a.go", "package nat\n\nimport \"slices\"\n\nfunc f(l []int) { slices.SortStableFunc(l, nil) }\n", func(x *house.Tree) []house.Finding { return x.Sorts(laboratories...) }},
 		{"nat/a.go", "package nat\n" + strings.Repeat("\n", house.MaxLines), (*house.Tree).Sizes},
 		{"nat/a.go", "package nat\n", func(x *house.Tree) []house.Finding { return x.Docs("examples", "scripts", "internal") }},
 		{"examples/a/main.go", "package main\n", func(x *house.Tree) []house.Finding { return x.Headers(map[string]string{".": licences["."]}) }},

@@ -13,6 +13,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/p2pos/p2pos/internal/order"
 	"github.com/p2pos/p2pos/metric"
 )
 
@@ -117,7 +118,9 @@ func (n *Node) callFamily() metric.Family {
 		count[[2]string{state, cmp.Or(c.Path().Kind, "none")}]++
 	}
 	f := metric.Family{Name: "p2pos_calls", Kind: metric.Gauge, Help: "Calls now, by state and by how the other side is reached."}
-	for _, k := range slices.SortedFunc(maps.Keys(count), func(a, b [2]string) int { return slices.Compare(a[:], b[:]) }) {
+	kinds := slices.Collect(maps.Keys(count))
+	order.Sort(kinds, func(a, b [2]string) int { return slices.Compare(a[:], b[:]) })
+	for _, k := range kinds {
 		f.Points = append(f.Points, metric.Point{Labels: []metric.Label{{Name: "state", Value: k[0]}, {Name: "path", Value: k[1]}}, Value: float64(count[k])})
 	}
 	return f
@@ -126,9 +129,11 @@ func (n *Node) callFamily() metric.Family {
 // endings tells ended calls apart.
 func (t *tally) endings() metric.Family {
 	f := metric.Family{Name: "p2pos_calls_ended", Kind: metric.Counter, Help: "Calls that have ended, by direction, the stage they reached and why."}
-	for _, e := range slices.SortedFunc(maps.Keys(t.ended), func(a, b outcome) int {
+	kinds := slices.Collect(maps.Keys(t.ended))
+	order.Sort(kinds, func(a, b outcome) int {
 		return cmp.Or(strings.Compare(a.direction, b.direction), strings.Compare(a.stage, b.stage), strings.Compare(a.reason, b.reason))
-	}) {
+	})
+	for _, e := range kinds {
 		f.Points = append(f.Points, metric.Point{
 			Labels: []metric.Label{{Name: "direction", Value: e.direction}, {Name: "stage", Value: e.stage}, {Name: "reason", Value: e.reason}},
 			Value:  float64(t.ended[e]),

@@ -5,11 +5,11 @@ package p2pos
 import (
 	"context"
 	"math/rand/v2"
-	"slices"
 	"sync"
 	"time"
 
 	"github.com/p2pos/p2pos/identity"
+	"github.com/p2pos/p2pos/internal/order"
 	"github.com/p2pos/p2pos/session"
 )
 
@@ -190,7 +190,7 @@ func (n *Node) missedContacts() (list []identity.ID) {
 			all = append(all, c)
 		}
 	}
-	slices.SortStableFunc(all, func(a, b Contact) int { return a.Added.Compare(b.Added) })
+	order.Stable(all, func(a, b Contact) int { return a.Added.Compare(b.Added) })
 	for _, c := range all[:min(len(all), maxPresence)] {
 		list = append(list, c.ID)
 	}

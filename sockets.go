@@ -10,6 +10,8 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+
+	"github.com/p2pos/p2pos/internal/order"
 )
 
 // sockets opens the node's sockets: the one given, the one address asked for,
@@ -172,7 +174,7 @@ func (c *Config) onInterface(last uint16) (conns []net.PacketConn, err error) {
 		}
 		return i.Index
 	}
-	slices.SortStableFunc(list, func(a, b net.Interface) int { return rank(a) - rank(b) })
+	order.Stable(list, func(a, b net.Interface) int { return rank(a) - rank(b) })
 	for _, i := range list {
 		v4, v6 := addrsOf(i)
 		port := last

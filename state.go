@@ -11,10 +11,10 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"time"
 
 	"github.com/p2pos/p2pos/identity"
+	"github.com/p2pos/p2pos/internal/order"
 	"github.com/p2pos/p2pos/internal/wire"
 	"github.com/p2pos/p2pos/overlay"
 )
@@ -183,7 +183,7 @@ func (n *Node) saveNow(ctx context.Context) {
 		s.known = append(s.known, overlay.Target{ID: t.ID, Secret: t.Secret})
 	}
 	n.mu.Unlock()
-	slices.SortFunc(s.known, func(a, b overlay.Target) int { return bytes.Compare(a.ID[:], b.ID[:]) })
+	order.Sort(s.known, func(a, b overlay.Target) int { return bytes.Compare(a.ID[:], b.ID[:]) })
 	plain := s.append(nil)
 	n.saving.Lock()
 	defer n.saving.Unlock()

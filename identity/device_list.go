@@ -12,6 +12,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/p2pos/p2pos/internal/order"
 	"github.com/p2pos/p2pos/internal/wire"
 )
 
@@ -79,7 +80,7 @@ func MakeDeviceList(d *Device, sequence uint64, devices []Listed) (DeviceList, e
 	b = wire.AppendField(b, 2, binary.BigEndian.AppendUint64(nil, sequence))
 	var list []byte
 	sorted := slices.Clone(devices)
-	slices.SortFunc(sorted, func(a, b Listed) int { return bytes.Compare(a.Device[:], b.Device[:]) })
+	order.Sort(sorted, func(a, b Listed) int { return bytes.Compare(a.Device[:], b.Device[:]) })
 	for _, l := range sorted {
 		list = append(append(list, l.Device[:]...), l.Slot, boolByte(l.Holder)|boolByte(l.Revoked)<<1)
 		list = binary.BigEndian.AppendUint32(list, uint32(max(l.Until.Unix()+3599, 0)/3600))
@@ -195,7 +196,7 @@ func (l DeviceList) Merge(o DeviceList, now time.Time) []Listed {
 // tidy drops what is over and gives every device in use a slot of its own.
 func tidy(list []Listed, now time.Time) (out []Listed) {
 	list = slices.DeleteFunc(list, func(d Listed) bool { return !d.Until.After(now) })
-	slices.SortFunc(list, func(a, b Listed) int { return bytes.Compare(a.Device[:], b.Device[:]) })
+	order.Sort(list, func(a, b Listed) int { return bytes.Compare(a.Device[:], b.Device[:]) })
 	var taken [MaxSlots]bool
 	revoked := 0
 	var homeless []Listed
@@ -218,7 +219,7 @@ func tidy(list []Listed, now time.Time) (out []Listed) {
 			out = append(out, d)
 		}
 	}
-	slices.SortFunc(out, func(a, b Listed) int { return bytes.Compare(a.Device[:], b.Device[:]) })
+	order.Sort(out, func(a, b Listed) int { return bytes.Compare(a.Device[:], b.Device[:]) })
 	return out
 }
 
@@ -252,7 +253,7 @@ func (l DeviceList) Revocations(d *Device) (Revocations, error) {
 	b := binary.BigEndian.AppendUint64([]byte{listVersion}, l.Sequence)
 	b = append(b, 0)
 	revoked := slices.DeleteFunc(slices.Clone(l.Devices), func(x Listed) bool { return !x.Revoked })
-	slices.SortFunc(revoked, func(a, b Listed) int { return cmp.Compare(b.Until.Unix(), a.Until.Unix()) })
+	order.Sort(revoked, func(a, b Listed) int { return cmp.Compare(b.Until.Unix(), a.Until.Unix()) })
 	for _, x := range revoked[:min(len(revoked), MaxRevoked)] {
 		b = append(b, x.Device[:]...)
 		b[9]++

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/p2pos/p2pos/internal/order"
 	"github.com/p2pos/p2pos/internal/wire"
 )
 
@@ -121,7 +122,7 @@ func (k AdminKey) Sign(r Roster) (*Roster, error) {
 	r.Admin = k.Admin()
 	r.Issued, r.Expires = r.Issued.Truncate(time.Second), r.Expires.Truncate(time.Second)
 	r.Members = slices.Clone(r.Members)
-	slices.SortFunc(r.Members, func(a, b Member) int { return bytes.Compare(a.ID[:], b.ID[:]) })
+	order.Sort(r.Members, func(a, b Member) int { return bytes.Compare(a.ID[:], b.ID[:]) })
 	var roles []string
 	for i, m := range r.Members {
 		if i > 0 && m.ID == r.Members[i-1].ID {

@@ -7,6 +7,8 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+
+	"github.com/p2pos/p2pos/internal/order"
 )
 
 // CandidateKind says where a candidate address was learned (RFC 8445 §5.1.1).
@@ -91,7 +93,7 @@ func hosts(bound netip.AddrPort, list []iface) []Candidate {
 			addrs = append(addrs, a)
 		}
 	}
-	slices.SortFunc(addrs, func(a, b netip.Addr) int {
+	order.Sort(addrs, func(a, b netip.Addr) int {
 		if c := hostRank(a) - hostRank(b); c != 0 {
 			return c
 		}

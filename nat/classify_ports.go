@@ -8,6 +8,8 @@ import (
 	"net/netip"
 	"slices"
 	"time"
+
+	"github.com/p2pos/p2pos/internal/order"
 )
 
 const (
@@ -135,7 +137,7 @@ func preservedRule(list []sample, fresh int) (portFinding, bool) {
 func sequentialRule(list []sample) (portFinding, bool) {
 	nets := len(networks(list))
 	list = slices.DeleteFunc(slices.Clone(list), func(s sample) bool { return s.order < 0 })
-	slices.SortStableFunc(list, func(a, b sample) int { return a.order - b.order })
+	order.Stable(list, func(a, b sample) int { return a.order - b.order })
 	type pair struct {
 		step int
 		a, b netip.Prefix

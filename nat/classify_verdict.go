@@ -7,6 +7,8 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+
+	"github.com/p2pos/p2pos/internal/order"
 )
 
 const (
@@ -161,7 +163,7 @@ func (c *Classifier) publics(samples []sample, liars []*point) (list []netip.Add
 			list = append(list, t.ip)
 		}
 	}
-	slices.SortFunc(list, netip.Addr.Compare)
+	order.Sort(list, netip.Addr.Compare)
 	switch {
 	case len(list) > 1:
 		arbitrary = Yes

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/p2pos/p2pos/identity"
+	"github.com/p2pos/p2pos/internal/order"
 	"github.com/p2pos/p2pos/internal/sock"
 	"github.com/p2pos/p2pos/nat"
 	"github.com/p2pos/p2pos/overlay/mesh"
@@ -300,7 +301,7 @@ func (o *Overlay) Remembered(ctx context.Context) (n int, open []netip.AddrPort,
 	err = o.loop.Do(ctx, func(time.Time) {
 		list := o.core.meets.book.Memories()
 		n = len(list)
-		slices.SortStableFunc(list, func(a, b nat.Memory) int { return b.Met.Compare(a.Met) })
+		order.Stable(list, func(a, b nat.Memory) int { return b.Met.Compare(a.Met) })
 		for _, m := range list {
 			if m.Open && len(m.Addrs) > 0 {
 				open = append(open, m.Addrs[0])

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/p2pos/p2pos/identity"
+	"github.com/p2pos/p2pos/internal/order"
 	"github.com/p2pos/p2pos/overlay/relay"
 )
 
@@ -112,7 +113,7 @@ func (c *core) tieThrough(now time.Time, p *Peer) {
 	if t.asked >= len(common) {
 		return
 	}
-	slices.SortStableFunc(common, func(a, b near) int {
+	order.Stable(common, func(a, b near) int {
 		return cmp.Compare(a.rtt+c.peers[a.node].Path().RTT, b.rtt+c.peers[b.node].Path().RTT)
 	})
 	via := common[t.asked].node

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/p2pos/p2pos/identity"
+	"github.com/p2pos/p2pos/internal/order"
 	"github.com/p2pos/p2pos/internal/sock"
 	"github.com/p2pos/p2pos/nat"
 	"github.com/p2pos/p2pos/overlay/relay"
@@ -89,7 +90,7 @@ const maxUnproved = 2
 // unproved lists the new flows to p that are not proved yet, newest first.
 func (c *core) unproved(now time.Time, p *Peer) (list []sock.Path) {
 	flows := c.flowsTo(p, func(k relay.Kind) bool { return k != relay.Link })
-	slices.SortStableFunc(flows, func(a, b relay.Hop) int {
+	order.Stable(flows, func(a, b relay.Hop) int {
 		return c.relays.flows[b].opened.Compare(c.relays.flows[a].opened)
 	})
 	for _, at := range flows {
@@ -106,7 +107,7 @@ func (c *core) heardLast(p *Peer, primary sock.Path) (list []sock.Path) {
 	list = slices.DeleteFunc(p.sock.Paths(), func(x sock.Path) bool {
 		return x == primary || !p.sock.Heard(x).After(p.state.mediaAt)
 	})
-	slices.SortStableFunc(list, func(a, b sock.Path) int { return p.sock.Heard(b).Compare(p.sock.Heard(a)) })
+	order.Stable(list, func(a, b sock.Path) int { return p.sock.Heard(b).Compare(p.sock.Heard(a)) })
 	return list
 }
 

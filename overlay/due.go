@@ -3,9 +3,9 @@
 package overlay
 
 import (
-	"slices"
 	"time"
 
+	"github.com/p2pos/p2pos/internal/order"
 	"github.com/p2pos/p2pos/internal/sock"
 	"github.com/p2pos/p2pos/nat"
 )
@@ -58,7 +58,7 @@ func (c *core) settle(now time.Time) {
 		}
 		list := d.touched
 		d.touched = d.spare[:0]
-		slices.SortFunc(list, byArrival)
+		order.Sort(list, byArrival)
 		for _, p := range list {
 			p.state.due.touched = false
 			if c.peers[p.node] == p {
@@ -92,7 +92,7 @@ func (c *core) advancePeers(now time.Time) {
 		c.due.remove(p)
 		c.touch(p)
 	}
-	slices.SortFunc(list, byArrival)
+	order.Sort(list, byArrival)
 	for _, p := range list {
 		if c.peers[p.node] == p {
 			c.advancePeer(now, p)

@@ -7,6 +7,8 @@ import (
 	"net/netip"
 	"slices"
 	"time"
+
+	"github.com/p2pos/p2pos/internal/order"
 )
 
 // Mapping is a port that a router keeps open for one of the node's sockets
@@ -145,7 +147,7 @@ func (c *core) observed() []netip.AddrPort {
 	for a := range voices {
 		out = append(out, a)
 	}
-	slices.SortFunc(out, func(a, b netip.AddrPort) int {
+	order.Sort(out, func(a, b netip.AddrPort) int {
 		return cmp.Or(cmp.Compare(len(voices[b]), len(voices[a])), a.Compare(b))
 	})
 	return out

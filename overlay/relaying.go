@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/p2pos/p2pos/identity"
+	"github.com/p2pos/p2pos/internal/order"
 	"github.com/p2pos/p2pos/internal/sock"
 	"github.com/p2pos/p2pos/nat"
 	"github.com/p2pos/p2pos/overlay/mesh"
@@ -434,7 +435,7 @@ func (c *core) unrelay(now time.Time, p *Peer, all bool) {
 			ends = append(ends, at)
 		}
 	}
-	slices.SortFunc(ends, func(a, b relay.Hop) int { return a.Node.Compare(b.Node) })
+	order.Sort(ends, func(a, b relay.Hop) int { return a.Node.Compare(b.Node) })
 	for _, at := range ends {
 		c.relays.client.Close(now, at)
 		f := c.relays.flows[at]

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/p2pos/p2pos/identity"
+	"github.com/p2pos/p2pos/internal/order"
 	"github.com/p2pos/p2pos/internal/sock"
 	"github.com/p2pos/p2pos/nat"
 	"github.com/p2pos/p2pos/overlay/relay"
@@ -72,7 +73,7 @@ func (c *core) flowsTo(p *Peer, want func(relay.Kind) bool) (list []relay.Hop) {
 			list = append(list, at)
 		}
 	}
-	slices.SortFunc(list, func(a, b relay.Hop) int { return a.Node.Compare(b.Node) })
+	order.Sort(list, func(a, b relay.Hop) int { return a.Node.Compare(b.Node) })
 	return list
 }
 

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/p2pos/p2pos/identity"
+	"github.com/p2pos/p2pos/internal/order"
 	"github.com/p2pos/p2pos/media"
 )
 
@@ -127,7 +128,7 @@ func (f *Conference) advise(calls []*Call) {
 	for i, c := range calls {
 		list[i] = c.out.Advice()
 	}
-	slices.SortFunc(list, func(a, b media.Advice) int { return a.Bitrate - b.Bitrate })
+	order.Sort(list, func(a, b media.Advice) int { return a.Bitrate - b.Bitrate })
 	a := list[len(list)/2]
 	a.RED = media.Distances{} // each leg's own
 	f.out.Advise(a)
@@ -314,7 +315,7 @@ func (h *Hub) conferences() (list []*Conference) {
 	for _, f := range h.rooms {
 		list = append(list, f)
 	}
-	slices.SortFunc(list, func(a, b *Conference) int { return slices.Compare(a.id[:], b.id[:]) })
+	order.Sort(list, func(a, b *Conference) int { return slices.Compare(a.id[:], b.id[:]) })
 	return list
 }
 

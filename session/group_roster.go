@@ -27,6 +27,7 @@ import (
 	"time"
 
 	"github.com/p2pos/p2pos/identity"
+	"github.com/p2pos/p2pos/internal/order"
 	"github.com/p2pos/p2pos/internal/wire"
 )
 
@@ -97,7 +98,7 @@ func (r *GroupRoster) With(now time.Time, self *identity.Device, id identity.ID)
 	}
 	next := *r
 	next.Members = append(slices.Clone(r.Members), id)
-	slices.SortFunc(next.Members, func(a, b identity.ID) int { return bytes.Compare(a[:], b[:]) })
+	order.Sort(next.Members, func(a, b identity.ID) int { return bytes.Compare(a[:], b[:]) })
 	return next.sign(now, self)
 }
 

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/p2pos/p2pos/identity"
+	"github.com/p2pos/p2pos/internal/order"
 )
 
 // Kin holds the rules among the devices of one person (design/007): who is one,
@@ -151,7 +152,7 @@ func (k *Kin) Devices() []identity.Listed {
 	if _, ok := k.list.Find(k.me()); !ok {
 		list = append(list, k.entry())
 	}
-	slices.SortFunc(list, func(a, b identity.Listed) int {
+	order.Sort(list, func(a, b identity.Listed) int {
 		if a.Revoked != b.Revoked {
 			return btoi(a.Revoked) - btoi(b.Revoked)
 		}
@@ -318,7 +319,7 @@ func (k *Kin) change(now time.Time, devices []identity.Listed) {
 		mine.Slot = e.Slot
 		devices[i] = mine
 	}
-	slices.SortFunc(devices, func(a, b identity.Listed) int { return bytes.Compare(a.Device[:], b.Device[:]) })
+	order.Sort(devices, func(a, b identity.Listed) int { return bytes.Compare(a.Device[:], b.Device[:]) })
 	if k.list.Raw() != nil && slices.Equal(devices, k.list.Devices) {
 		return
 	}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/p2pos/p2pos/identity"
+	"github.com/p2pos/p2pos/internal/order"
 	"github.com/p2pos/p2pos/overlay"
 )
 
@@ -223,7 +224,7 @@ func (h *Hub) proved() (list []*remote) {
 			list = append(list, r)
 		}
 	}
-	slices.SortFunc(list, func(a, b *remote) int { return a.peer.Node.Compare(b.peer.Node) })
+	order.Sort(list, func(a, b *remote) int { return a.peer.Node.Compare(b.peer.Node) })
 	return list
 }
 

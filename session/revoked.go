@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"github.com/p2pos/p2pos/identity"
+	"github.com/p2pos/p2pos/internal/order"
 )
 
 var errRevoked = errors.New("session: from a revoked device")
@@ -78,6 +79,6 @@ func (r *revocations) add(id identity.ID, devices []identity.DeviceID) bool {
 // all returns what is remembered, in the order of the identities.
 func (r *revocations) all() []Revoked {
 	list := slices.Clone(r.list)
-	slices.SortFunc(list, func(a, b Revoked) int { return bytes.Compare(a.ID[:], b.ID[:]) })
+	order.Sort(list, func(a, b Revoked) int { return bytes.Compare(a.ID[:], b.ID[:]) })
 	return list
 }

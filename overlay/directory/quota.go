@@ -7,6 +7,8 @@ import (
 	"net/netip"
 	"slices"
 	"time"
+
+	"github.com/p2pos/p2pos/internal/order"
 )
 
 const (
@@ -207,7 +209,7 @@ func (e *entry) victims() (list []victim) {
 			slots = append(slots, i)
 		}
 	}
-	slices.SortFunc(slots, func(a, b int) int { return cmp.Compare(e.slots[a].since, e.slots[b].since) })
+	order.Sort(slots, func(a, b int) int { return cmp.Compare(e.slots[a].since, e.slots[b].since) })
 	for _, i := range slots {
 		list = append(list, victim{e, i, false, blobsOf(e.slots[i].raw), e.slots[i].from})
 	}

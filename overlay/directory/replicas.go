@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/p2pos/p2pos/identity"
+	"github.com/p2pos/p2pos/internal/order"
 )
 
 const (
@@ -35,7 +36,7 @@ type Candidate struct {
 // no influence; one named twice counts once.
 func Replicas(key Key, candidates []Candidate, n int) []identity.NodeID {
 	list := slices.Clone(candidates)
-	slices.SortFunc(list, func(a, b Candidate) int {
+	order.Sort(list, func(a, b Candidate) int {
 		if d := distance(key, a.ID, b.ID); d != 0 {
 			return d
 		}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/p2pos/p2pos/identity"
+	"github.com/p2pos/p2pos/internal/order"
 )
 
 const (
@@ -102,7 +103,7 @@ func (s *Store) wake(t time.Time) {
 func (s *Store) SetNeighbours(now time.Time, list []Candidate) {
 	old := s.neighbours
 	s.neighbours = slices.Clone(list[:min(len(list), maxNeighbours)])
-	slices.SortFunc(s.neighbours, func(a, b Candidate) int { return a.ID.Compare(b.ID) })
+	order.Sort(s.neighbours, func(a, b Candidate) int { return a.ID.Compare(b.ID) })
 	if slices.Equal(old, s.neighbours) {
 		return
 	}

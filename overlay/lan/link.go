@@ -6,6 +6,8 @@ import (
 	"net/netip"
 	"slices"
 	"time"
+
+	"github.com/p2pos/p2pos/internal/order"
 )
 
 // view is an interface as the system shows it.
@@ -54,7 +56,7 @@ func linkOf(v view, bound []netip.Addr) (link, bool) {
 		l.addrs = append(l.addrs, a)
 		l.v4, l.v6 = l.v4 || a.Is4(), l.v6 || a.Is6()
 	}
-	slices.SortStableFunc(l.addrs, rank)
+	order.Stable(l.addrs, rank)
 	l.addrs = l.addrs[:min(len(l.addrs), maxAddrs)]
 	return l, len(l.addrs) > 0
 }

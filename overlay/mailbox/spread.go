@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/p2pos/p2pos/identity"
+	"github.com/p2pos/p2pos/internal/order"
 	"github.com/p2pos/p2pos/overlay/directory"
 )
 
@@ -115,7 +116,7 @@ func (s *Store) wake(t time.Time) {
 func (s *Store) SetNeighbours(now time.Time, list []directory.Candidate) {
 	old := s.neighbours
 	s.neighbours = slices.Clone(list[:min(len(list), maxNeighbours)])
-	slices.SortFunc(s.neighbours, func(a, b directory.Candidate) int { return a.ID.Compare(b.ID) })
+	order.Sort(s.neighbours, func(a, b directory.Candidate) int { return a.ID.Compare(b.ID) })
 	if slices.Equal(old, s.neighbours) {
 		return
 	}

@@ -4,8 +4,9 @@ package mesh
 
 import (
 	"cmp"
-	"slices"
 	"time"
+
+	"github.com/p2pos/p2pos/internal/order"
 )
 
 const (
@@ -62,7 +63,7 @@ func (c *core) settleBucket(now time.Time, list []*neighbour) {
 			b.all++
 		}
 	}
-	slices.SortStableFunc(rest, keepOrder)
+	order.Stable(rest, keepOrder)
 	for _, n := range rest {
 		claims := n.claims&claimSibling != 0 && c.table.plausible(int(n.bucket)) ||
 			n.claims&claimScarce != 0 && n.role == claimed && !n.relayed
@@ -176,7 +177,7 @@ func (c *core) settleLeaf(now time.Time) {
 			rest = append(rest, n)
 		}
 	}
-	slices.SortStableFunc(rest, func(a, b *neighbour) int {
+	order.Stable(rest, func(a, b *neighbour) int {
 		return cmp.Or(
 			cmp.Compare(btoi(b.sibling), btoi(a.sibling)),
 			cmp.Compare(btoi(b.anchor), btoi(a.anchor)),

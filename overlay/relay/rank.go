@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/p2pos/p2pos/identity"
+	"github.com/p2pos/p2pos/internal/order"
 )
 
 // Class says how others can reach a node, as overlay/mesh tells it.
@@ -126,7 +127,7 @@ func pick(candidates []Candidate, inUse []identity.NodeID, chosen []Candidate, r
 	if len(apart) == 0 {
 		return Candidate{}, false
 	}
-	slices.SortStableFunc(apart, func(a, b scored) int {
+	order.Stable(apart, func(a, b scored) int {
 		if a.cost != b.cost {
 			return int(max(-1, min(1, a.cost-b.cost)))
 		}

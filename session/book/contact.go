@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/p2pos/p2pos/identity"
+	"github.com/p2pos/p2pos/internal/order"
 	"github.com/p2pos/p2pos/internal/wire"
 )
 
@@ -157,7 +158,7 @@ func Trim(gone []Contact) []identity.ID {
 		return nil
 	}
 	gone = slices.Clone(gone)
-	slices.SortFunc(gone, func(a, b Contact) int {
+	order.Sort(gone, func(a, b Contact) int {
 		return cmp.Or(cmp.Compare(b.At.Gone, a.At.Gone), bytes.Compare(a.ID[:], b.ID[:]))
 	})
 	var list []identity.ID

@@ -11,6 +11,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/p2pos/p2pos/identity"
+	"github.com/p2pos/p2pos/internal/order"
 )
 
 // Names returns the petnames to show where they differ from those given: two
@@ -39,7 +40,7 @@ func Names(list []Contact) map[identity.ID]string {
 	taken := make(map[string]bool)
 	for _, f := range twice {
 		l := with[f]
-		slices.SortFunc(l, func(a, b Contact) int {
+		order.Sort(l, func(a, b Contact) int {
 			return cmp.Or(cmp.Compare(a.At.Name, b.At.Name), bytes.Compare(a.ID[:], b.ID[:]))
 		})
 		n := 2

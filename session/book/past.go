@@ -9,6 +9,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"slices"
+
+	"github.com/p2pos/p2pos/internal/order"
 )
 
 // Past is something that happened on one of the devices, a call or a file, in
@@ -66,7 +68,7 @@ func ParsePast(id, b []byte) (Past, error) {
 // the order of time. All devices that know the same keep the same.
 func Newest(list []Past) []Past {
 	list = slices.Clone(list)
-	slices.SortFunc(list, func(a, b Past) int {
+	order.Sort(list, func(a, b Past) int {
 		return cmp.Or(cmp.Compare(a.When, b.When), bytes.Compare(a.ID[:], b.ID[:]))
 	})
 	list = slices.CompactFunc(list, func(a, b Past) bool { return a.ID == b.ID })

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/p2pos/p2pos/identity"
+	"github.com/p2pos/p2pos/internal/order"
 	"github.com/p2pos/p2pos/session/ratchet"
 )
 
@@ -255,7 +256,7 @@ func (m *Machine) poll(now time.Time) {
 			list = append(list, p.devices...)
 		}
 	}
-	slices.SortStableFunc(list, func(a, b *device) int { return cmp.Compare(b.p.talked, a.p.talked) })
+	order.Stable(list, func(a, b *device) int { return cmp.Compare(b.p.talked, a.p.talked) })
 	ask := func(k pollKey, q func() (queue, error)) {
 		last := s.next[k]
 		if now.Before(last.at) {
@@ -356,7 +357,7 @@ func (m *Machine) unseal(box queue, blobs []Blob) (list []letter) {
 		}
 		list = append(list, l)
 	}
-	slices.SortStableFunc(list, func(a, b letter) int {
+	order.Stable(list, func(a, b letter) int {
 		if len(a.message) < ratchet.Overhead || len(b.message) < ratchet.Overhead {
 			return cmp.Compare(len(a.message), len(b.message))
 		}

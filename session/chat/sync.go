@@ -6,9 +6,9 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"fmt"
-	"slices"
 
 	"github.com/p2pos/p2pos/identity"
+	"github.com/p2pos/p2pos/internal/order"
 	"github.com/p2pos/p2pos/internal/wire"
 )
 
@@ -41,7 +41,7 @@ func (m *Machine) heads() (list [][]byte) {
 			list = append(list, append(b, h.last[:]...))
 		}
 	}
-	slices.SortFunc(list, bytes.Compare)
+	order.Sort(list, bytes.Compare)
 	return list
 }
 

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/p2pos/p2pos/identity"
+	"github.com/p2pos/p2pos/internal/order"
 )
 
 // Peer is a device of a person.
@@ -120,7 +121,7 @@ func NewDesk(cfg Config, saved []Saved) *Desk {
 		d.log = slog.New(slog.DiscardHandler)
 	}
 	d.ctx, d.cancel = context.WithCancel(context.Background())
-	slices.SortFunc(saved, func(a, b Saved) int { return a.Began.Compare(b.Began) })
+	order.Sort(saved, func(a, b Saved) int { return a.Began.Compare(b.Began) })
 	now := time.Now()
 	for _, s := range saved {
 		if s.Reason != 0 && now.Sub(s.Ended) > offerLife {

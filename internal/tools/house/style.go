@@ -102,6 +102,28 @@ func (t *Tree) Sleeps() []Finding {
 	return out.sorted()
 }
 
+// Sorts returns where code outside tests and the exempt folders sorts by the
+// functions of package slices that the compiler copies, with all that they call,
+// for each shape of element. internal/order sorts the same way in few bytes.
+func (t *Tree) Sorts(exempt ...string) []Finding {
+	out := &findings{fset: t.fset}
+	for _, f := range t.Files {
+		if f.Test || f.Nested || under(f.Dir, exempt) {
+			continue
+		}
+		ast.Inspect(f.AST, func(n ast.Node) bool {
+			if s, ok := n.(*ast.SelectorExpr); ok {
+				pkg, name, _ := f.selects(s)
+				if pkg == "slices" && strings.HasPrefix(name, "Sort") && strings.HasSuffix(name, "Func") {
+					out.at(f, s.Pos(), "slices.%s costs 7 KB for each shape of element: use internal/order", name)
+				}
+			}
+			return true
+		})
+	}
+	return out.sorted()
+}
+
 // uses reports whether a package's name is used below n.
 func (f *File) uses(n ast.Node, pkg, name string) (found bool) {
 	ast.Inspect(n, func(n ast.Node) bool {
