@@ -6,6 +6,10 @@
 //
 // All integers are big endian. Layouts built from these pieces are drawn in
 // design/001-wire.md.
+//
+// The small functions are not inlined: they are called in hundreds of places,
+// none of which handles media packets, and copies of them in all those are
+// 100 KB of a program that imports P2P OS.
 package wire
 
 import (
@@ -35,6 +39,8 @@ type Reader struct {
 func NewReader(b []byte) *Reader { return &Reader{b: b} }
 
 // Bytes returns the next n bytes, or nil when fewer are left.
+//
+//go:noinline
 func (r *Reader) Bytes(n int) []byte {
 	if r.err != nil {
 		return nil
@@ -49,9 +55,13 @@ func (r *Reader) Bytes(n int) []byte {
 }
 
 // Fixed fills dst from the input.
+//
+//go:noinline
 func (r *Reader) Fixed(dst []byte) { copy(dst, r.Bytes(len(dst))) }
 
 // U8 reads one byte.
+//
+//go:noinline
 func (r *Reader) U8() uint8 {
 	if b := r.Bytes(1); b != nil {
 		return b[0]
@@ -60,6 +70,8 @@ func (r *Reader) U8() uint8 {
 }
 
 // U16 reads two bytes.
+//
+//go:noinline
 func (r *Reader) U16() uint16 {
 	if b := r.Bytes(2); b != nil {
 		return binary.BigEndian.Uint16(b)
@@ -68,6 +80,8 @@ func (r *Reader) U16() uint16 {
 }
 
 // U32 reads four bytes.
+//
+//go:noinline
 func (r *Reader) U32() uint32 {
 	if b := r.Bytes(4); b != nil {
 		return binary.BigEndian.Uint32(b)
@@ -76,6 +90,8 @@ func (r *Reader) U32() uint32 {
 }
 
 // U64 reads eight bytes.
+//
+//go:noinline
 func (r *Reader) U64() uint64 {
 	if b := r.Bytes(8); b != nil {
 		return binary.BigEndian.Uint64(b)
@@ -108,6 +124,8 @@ func (r *Reader) Done() error {
 
 // AppendVec8 appends a one-byte length and v. It panics when v is longer than
 // 255 bytes: that is the caller's bug, never the network's.
+//
+//go:noinline
 func AppendVec8(b, v []byte) []byte {
 	if len(v) > 0xff {
 		panic(fmt.Sprintf("wire: %d bytes in a vec8", len(v)))
@@ -117,6 +135,8 @@ func AppendVec8(b, v []byte) []byte {
 
 // AppendVec16 appends a two-byte length and v. It panics when v is longer than
 // 65,535 bytes.
+//
+//go:noinline
 func AppendVec16(b, v []byte) []byte {
 	if len(v) > 0xffff {
 		panic(fmt.Sprintf("wire: %d bytes in a vec16", len(v)))
@@ -129,6 +149,8 @@ func AppendVec16(b, v []byte) []byte {
 const MaxFields = 32
 
 // AppendField appends one tagged field: tag (1 byte), length (2), value.
+//
+//go:noinline
 func AppendField(b []byte, tag uint8, v []byte) []byte {
 	return AppendVec16(append(b, tag), v)
 }
