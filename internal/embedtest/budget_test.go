@@ -22,12 +22,9 @@ import (
 
 // What a program may get with the import. A company's engineer reads each
 // module before it comes in; a phone downloads the binary.
-//
-// The promise is 15 MB; with group calls and shared contacts it is 15.2, so the bound here is looser
-// until the TURN service and the port mapping can be left out by who needs neither.
 const (
 	maxModules = 25
-	maxBytes   = 15_400_000
+	maxBytes   = 15_000_000
 )
 
 // binary builds the program once, for linux/amd64, stripped and without cgo.
