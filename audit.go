@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/p2pos/p2pos/identity"
+	"github.com/p2pos/p2pos/session"
 	"github.com/p2pos/p2pos/session/chat"
 )
 
@@ -18,9 +19,9 @@ type AuditEvent struct {
 	Action   Action
 	When     time.Time     // when it began
 	Took     time.Duration // time talked; how long a link stood
-	Peer     identity.ID   // who it was, proved; zero for links and relaying
+	Peer     identity.ID   // who it was, proved; zero for relaying, and for links where the network has no roster
 	Node     identity.NodeID
-	Incoming bool
+	Incoming bool   // they began: who called, sent, or dialled
 	Path     string // of a call: "lan", "direct", "relay", "tcp"; "" = none
 	Bytes    int64  // of a file
 	// Result is how it ended. Calls: the reasons of CallError. Files: the states
@@ -140,23 +141,31 @@ func (n *Node) auditMessage(e chat.Message) {
 	n.auditor.tell(a)
 }
 
-// auditLink tells of a link's beginning or end.
-func (n *Node) auditLink(node identity.NodeID, up bool) {
+// auditLinkUp tells of a link's beginning.
+func (n *Node) auditLinkUp(e session.LinkUp) {
+	if n.cfg.Audit == nil {
+		return
+	}
+	a := AuditEvent{Action: ActLink, When: time.Now(), Peer: e.Member, Node: e.Node, Incoming: e.Incoming, Result: "up"}
+	n.mu.Lock()
+	n.linkedAt[e.Node] = a
+	n.mu.Unlock()
+	n.auditor.tell(a)
+}
+
+// auditLinkDown tells of its end.
+func (n *Node) auditLinkDown(node identity.NodeID) {
 	if n.cfg.Audit == nil {
 		return
 	}
 	now := time.Now()
-	e := AuditEvent{Action: ActLink, When: now, Node: node, Result: "up"}
 	n.mu.Lock()
-	if up {
-		n.linkedAt[node] = now
-	} else {
-		e.Result = "down"
-		if at, ok := n.linkedAt[node]; ok {
-			e.When, e.Took = at, now.Sub(at)
-		}
-		delete(n.linkedAt, node)
-	}
+	a, ok := n.linkedAt[node]
+	delete(n.linkedAt, node)
 	n.mu.Unlock()
-	n.auditor.tell(e)
+	if !ok {
+		a = AuditEvent{Action: ActLink, When: now, Node: node}
+	}
+	a.Result, a.Took = "down", now.Sub(a.When)
+	n.auditor.tell(a)
 }

@@ -308,6 +308,9 @@ func (c *Call) missed() bool {
 func (c *Call) ended() error {
 	e := c.c.End()
 	err := sentinel(e.Reason)
+	if e.Reason == session.Denied && e.Stage > session.Ring {
+		err = c.n.expelled(c.Peer())
+	}
 	if c.n.ctx.Err() != nil {
 		err = net.ErrClosed
 	}

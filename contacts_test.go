@@ -150,7 +150,9 @@ func TestDirInUse(t *testing.T) {
 	if _, err := n.Contacts().Add(identity.ID{2}.String(), ""); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := New(Config{Dir: dir, Listen: "127.0.0.1:0"}); !errors.Is(err, store.ErrInUse) {
+	_, err := New(Config{Dir: dir, Listen: "127.0.0.1:0"})
+	var field *ConfigError
+	if !errors.Is(err, store.ErrInUse) || !errors.As(err, &field) || field.Field != "Dir" {
 		t.Errorf("%v", err)
 	}
 	n.Close()

@@ -18,9 +18,14 @@ var ErrAlone = errors.New("p2pos: no link to any other node")
 // microseconds; one that takes a second doesn't keep up with its packets.
 const healthWait = time.Second
 
+// shutOutFor is how long a refusal by the network's roster explains that there is
+// no link: the node asks again once a minute at least.
+const shutOutFor = 2 * time.Minute
+
 // Health reports whether the node can make and take calls now: nil, or
 // net.ErrClosed after Close, ErrAlone without any link (it may pass: the node
-// goes on trying), or context.DeadlineExceeded, wrapped, if the node has been
+// goes on trying; with ErrNotMember beside it, the network's roster keeps this node
+// out), or context.DeadlineExceeded, wrapped, if the node has been
 // too busy to answer for a second. A liveness probe should let ErrAlone pass, a
 // readiness probe should not. It blocks for that second at most.
 func (n *Node) Health() error {
@@ -36,6 +41,9 @@ func (n *Node) Health() error {
 	case err != nil:
 		return fmt.Errorf("p2pos: the node doesn't answer: %w", err)
 	case s.Links == 0:
+		if err := n.shutOut(time.Now().Add(-shutOutFor)); err != nil {
+			return fmt.Errorf("%w: %w", ErrAlone, err)
+		}
 		return ErrAlone
 	}
 	return nil

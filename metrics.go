@@ -45,6 +45,10 @@ func (n *Node) Metrics() []metric.Family {
 	if n.Health() == nil {
 		healthy = 1
 	}
+	number, expires := 0.0, 0.0
+	if r := s.Roster; r != nil {
+		number, expires = float64(r.Number), float64(r.Expires.Unix())
+	}
 	return []metric.Family{
 		{Name: "p2pos_build", Kind: metric.Info, Help: "The version of the library and of Go.", Points: []metric.Point{{
 			Labels: []metric.Label{{Name: "version", Value: version()}, {Name: "go", Value: runtime.Version()}}, Value: 1,
@@ -54,6 +58,8 @@ func (n *Node) Metrics() []metric.Family {
 		{Name: "p2pos_nat", Kind: metric.Info, Help: "How the NAT around the node maps, and the protocol that keeps a port open.", Points: []metric.Point{{
 			Labels: []metric.Label{{Name: "mapping", Value: n.NAT().Behaviour.Mapping.String()}, {Name: "portmap", Value: cmp.Or(n.NAT().PortMap, "none")}}, Value: 1,
 		}}},
+		gauge("p2pos_roster_number", "", "Number of the network's roster in force here, 0 without one.", number),
+		gauge("p2pos_roster_expires_seconds", "seconds", "When it expires, in Unix time.", expires),
 		n.linkFamily(s),
 		gauge("p2pos_links_relayed", "", "Links that another node carries.", float64(s.Relayed)),
 		gauge("p2pos_siblings", "", "Links to the eight nearest nodes.", float64(s.Siblings)),

@@ -68,7 +68,7 @@ type Node struct {
 	known    map[identity.ID]overlay.Target // from tickets that were used here
 	hopes    map[identity.ID]overlay.Target // from tickets that nothing has proved yet
 	sessions map[identity.ID]int            // with how many devices one stands
-	linkedAt map[identity.NodeID]time.Time  // for the audit
+	linkedAt map[identity.NodeID]AuditEvent // for the audit: how it began
 	joining  bool
 	tried    chan struct{} // closed, and replaced, when a round of Join has failed
 	tryErr   error         // of that round
@@ -138,7 +138,7 @@ func newNode(cfg Config, conns []net.PacketConn, open opener) (*Node, error) {
 		known:    make(map[identity.ID]overlay.Target),
 		hopes:    make(map[identity.ID]overlay.Target),
 		sessions: make(map[identity.ID]int),
-		linkedAt: make(map[identity.NodeID]time.Time),
+		linkedAt: make(map[identity.NodeID]AuditEvent),
 		first:    make(chan struct{}),
 		tried:    make(chan struct{}),
 		moved:    make(chan struct{}, 1),
@@ -169,6 +169,9 @@ func newNode(cfg Config, conns []net.PacketConn, open opener) (*Node, error) {
 	}
 	if n.book, err = openContacts(n); err != nil {
 		n.undo(conns)
+		if errors.Is(err, store.ErrInUse) {
+			return nil, wrong("Dir", "it is in use", "give each node a directory of its own, or end the other one", err)
+		}
 		return nil, fmt.Errorf("p2pos: contacts: %w", err)
 	}
 	if err := n.openDesk(); err != nil { // the contacts were there a moment ago
@@ -304,8 +307,10 @@ func (n *Node) closing(err error) error {
 // Errors, before anything is sent: identity.ErrNotID, *identity.TypoError and
 // the ticket errors of identity for texts that are wrong; ErrOtherNetwork,
 // ErrBlocked.
-// Then a *CallError with ErrSelf, ErrNotFound, ErrOffline, ErrBusy (this node
-// has as many calls as it may, or one with this very device), or ctx's error; net.ErrClosed. A denial comes while it rings.
+// Then a *CallError with ErrSelf, ErrNotFound, ErrOffline, ErrNotMember (the
+// network's roster keeps this node out), ErrBusy (this node has as many calls as it
+// may, or one with this very device), or ctx's error; net.ErrClosed. A denial comes
+// while it rings.
 func (n *Node) Call(ctx context.Context, to string, o *CallOptions) (*Call, error) {
 	t, err := n.target(to)
 	if err != nil {
@@ -318,6 +323,7 @@ func (n *Node) Call(ctx context.Context, to string, o *CallOptions) (*Call, erro
 		return fail(session.Lookup, session.Failed, ErrSelf)
 	}
 	n.startJoin()
+	began := time.Now()
 	c, err := n.hub.PlaceVideo(ctx, t, o.video())
 	switch {
 	case err == nil:
@@ -332,9 +338,14 @@ func (n *Node) Call(ctx context.Context, to string, o *CallOptions) (*Call, erro
 		return nil, net.ErrClosed
 	case errors.Is(err, session.ErrUnknownPeer):
 		return fail(session.Lookup, session.NotFound, ErrNotFound)
+	case errors.Is(err, session.ErrInCall):
+		return fail(session.Ring, session.Busy, fmt.Errorf("%w: there is a call with that device already", ErrBusy))
 	case errors.Is(err, session.ErrBusy):
 		return fail(session.Ring, session.Busy, fmt.Errorf("%w: this node has as many calls as it may", ErrBusy))
 	case errors.Is(err, overlay.ErrUnreachable), errors.Is(err, overlay.ErrDown):
+		if err := n.shutOut(began); err != nil {
+			return fail(session.Lookup, session.Denied, err)
+		}
 		n.leaveWord(t)
 		return fail(session.Lookup, session.Offline, ErrOffline)
 	}
@@ -419,10 +430,10 @@ func (n *Node) pump() {
 			}
 			n.desk.Incoming(filePeer(e.Session), fileSession{e.Session}, e.Stream)
 		case session.LinkUp:
-			n.auditLink(e.Node, true)
+			n.auditLinkUp(e)
 			n.linked(1)
 		case session.LinkDown:
-			n.auditLink(e.Node, false)
+			n.auditLinkDown(e.Node)
 			n.linked(-1)
 		case session.KinNews:
 			n.kinEvent(e.Event)

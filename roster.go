@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/p2pos/p2pos/identity"
@@ -108,10 +109,10 @@ func (n *Node) belongs(id identity.ID) error {
 
 // rosterChanged keeps a newer roster, and ends what it forbids.
 func (n *Node) rosterChanged(r *Roster) {
+	n.sift() // before the disk, which may be slow: the links stand for a moment yet
 	if err := replaceFile(n.dir, rosterFile, r.Raw()); err != nil {
 		n.log.Warn("roster not kept", "err", err)
 	}
-	n.sift()
 	n.events.publish(RosterChanged{r, r.Check(time.Now(), n.ID())})
 }
 
@@ -140,10 +141,41 @@ func (n *Node) keepSifting() {
 	}
 }
 
+// rosterError is a refusal by a roster, in words for people: ErrNotMember, and
+// what lies below it.
+type rosterError struct{ err error }
+
+func (e *rosterError) Error() string {
+	return "p2pos: " + strings.TrimPrefix(e.err.Error(), "overlay: ")
+}
+
+func (e *rosterError) Unwrap() []error { return []error{ErrNotMember, e.err} }
+
 // memberError makes the overlay's refusal the application's.
 func memberError(err error) error {
-	if errors.Is(err, overlay.ErrMember) && !errors.Is(err, ErrNotMember) {
-		return fmt.Errorf("%w: %w", ErrNotMember, err)
+	if errors.Is(err, overlay.ErrMember) {
+		return &rosterError{err}
 	}
 	return err
+}
+
+// shutOut returns how other nodes have refused this one by the roster since a
+// time, while it has no link at all; else nil.
+func (n *Node) shutOut(since time.Time) error {
+	if n.cfg.Admin.IsZero() || n.ov.Linked() {
+		return nil
+	}
+	return memberError(n.ov.Refused(since))
+}
+
+// expelled says by which roster a call has been denied that was up already: no
+// policy is asked about those.
+func (n *Node) expelled(id identity.ID) error {
+	if n.cfg.Admin.IsZero() {
+		return ErrDenied
+	}
+	if err := n.belongs(id); err != nil {
+		return &rosterError{err}
+	}
+	return fmt.Errorf("%w: so the other side says", ErrNotMember)
 }

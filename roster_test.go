@@ -85,7 +85,8 @@ func TestRoster(t *testing.T) {
 			cfg.Dir = dir
 			return s.node(s.public(name), cfg)
 		}
-		a, b, c := start("a", "", co.config(join)), start("b", "", co.config(join)), start("c", "", co.config(join))
+		a, c := start("a", "", co.config(join)), start("c", "", co.config(join))
+		b := start("b", "", co.config(join, c.Status().Listen[0].String())) // goes on dialling c
 		if err := a.Join(t.Context()); !errors.Is(err, ErrNotMember) {
 			t.Errorf("without a roster: %v", err)
 		}
@@ -121,14 +122,50 @@ func TestRoster(t *testing.T) {
 			t.Error("a node that shows nobody is in")
 		}
 
-		s.callee(c)
+		if _, err := outsider.Call(t.Context(), s.ticket(a), nil); !errors.Is(err, ErrNotMember) {
+			t.Errorf("a call by an outsider: %v", err)
+		}
+		if err := outsider.Health(); !errors.Is(err, ErrNotMember) || !errors.Is(err, ErrAlone) {
+			t.Errorf("an outsider's health: %v", err)
+		}
+		taken := make(chan *Call, 1)
+		go func() {
+			for call := range c.Incoming(t.Context()) {
+				call.Answer()
+				taken <- call
+			}
+		}()
+		synctest.Wait()
 		call, _ := s.setUp(a, s.ticket(c))
+		theirs := <-taken
+		wrong := make(chan error, 1)
+		for _, n := range []*Node{hub, a, b} {
+			go func() {
+				for e := range n.Events(t.Context()) {
+					if x, ok := e.(Refused); ok {
+						select {
+						case wrong <- x.Err:
+						default:
+						}
+					}
+				}
+			}()
+		}
+		synctest.Wait()
 		ticketC := s.ticket(c)
 		began := time.Now()
 		if err := b.SetRoster(co.roster(24*time.Hour, hub, a, b)); err != nil { // on any node
 			t.Fatal(err)
 		}
-		<-call.Done()
+		for what, x := range map[string]*Call{"at the member": call, "at who is revoked": theirs} {
+			<-x.Done()
+			if _, reason, _ := x.End(); reason != "denied" || !errors.Is(x.Err(), ErrNotMember) {
+				t.Errorf("%s the call ended %s: %v", what, reason, x.Err())
+			}
+		}
+		if took := time.Since(began); took > 5*time.Second {
+			t.Errorf("the calls ended after %v", took)
+		}
 		s.links(c, false, time.Minute)
 		for _, n := range []*Node{hub, a, b} {
 			s.links(n, true, 0)
@@ -141,6 +178,16 @@ func TestRoster(t *testing.T) {
 		}
 		time.Sleep(2 * time.Minute)
 		s.links(c, false, 0)
+		select {
+		case err := <-wrong:
+			t.Errorf("a member hears that it is refused: %v", err)
+		default:
+		}
+		for _, e := range book.of(ActLink) {
+			if e.Result != "denied" && e.Peer == (identity.ID{}) {
+				t.Errorf("whose link it was: %+v", e)
+			}
+		}
 
 		// All start again, the revoked one with the old roster: nobody takes it.
 		dirA, dirC := hosts["a"], hosts["c"]

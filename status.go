@@ -34,6 +34,7 @@ type Status struct {
 	Forwarded  uint64           // messages of others that it passed on, since the start
 	Introduced uint64           // nodes that it introduced to each other, since the start
 	Peers      []Peer
+	Roster     *Roster // in force; nil without one
 	Calls      int
 	BytesIn    uint64 // UDP payload of every kind, since the start
 	BytesOut   uint64
@@ -74,6 +75,7 @@ func (n *Node) Status() Status {
 		Promised: o.Carries.Promised, Load: int(o.Carries.Load), Bytes: o.RelayedBytes, Counts: o.RelayCounts,
 	}
 	s.AtTURN = o.TURN
+	s.Roster = n.ov.Roster()
 	if n.turn != nil {
 		s.TURN = n.turn.Stats()
 	}
@@ -152,6 +154,9 @@ func (s Status) String() string {
 		s.Carrying, s.Records, s.Forwarded, s.Introduced)
 	fmt.Fprintf(&b, "relaying    %d calls, %d links, %d rings, load %d %%, %d bytes; %d flows opened, %d refused\n",
 		s.Relay.Calls, s.Relay.Links, s.Relay.Rings, s.Relay.Load, s.Relay.Bytes, s.Relay.Counts["flows opened"], s.Relay.refused())
+	if r := s.Roster; r != nil {
+		fmt.Fprintf(&b, "roster      number %d, %d members, until %s\n", r.Number, len(r.Members), r.Expires.UTC().Format(time.RFC3339))
+	}
 	fmt.Fprintf(&b, "calls       %d\n", s.Calls)
 	fmt.Fprintf(&b, "traffic     %d bytes in, %d out\n", s.BytesIn, s.BytesOut)
 	fmt.Fprintf(&b, "goroutines  %d\n", s.Goroutines)

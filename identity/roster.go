@@ -54,8 +54,8 @@ var (
 	ErrRosterExpired = errors.New("identity: the roster has expired")
 	// ErrRosterFuture reports a roster that is issued later than this clock says.
 	ErrRosterFuture = errors.New("identity: the roster is from the future; is this clock right?")
-	// ErrRosterOld reports a roster that is older than the one that is known.
-	ErrRosterOld = errors.New("identity: a newer roster is known")
+	// ErrRosterOld reports a roster that is not newer than the one that is known.
+	ErrRosterOld = errors.New("identity: the roster is not newer than the one in force")
 	// ErrNotMember reports somebody who isn't on the roster, or not any more.
 	ErrNotMember = errors.New("identity: not on the network's roster")
 )
@@ -87,14 +87,14 @@ func (r *Roster) Raw() []byte { return bytes.Clone(r.raw) }
 // that is ErrRosterExpired or ErrNotMember.
 func (r *Roster) Check(now time.Time, id ID) error {
 	if !now.Before(r.Expires) {
-		return fmt.Errorf("%w on %s", ErrRosterExpired, r.Expires.UTC().Format(time.DateOnly))
+		return fmt.Errorf("%w at %s", ErrRosterExpired, utc(r.Expires))
 	}
 	m, ok := r.Find(id)
 	switch {
 	case !ok:
 		return fmt.Errorf("%w: %s", ErrNotMember, id.Short())
 	case !m.Until.IsZero() && !now.Before(m.Until):
-		return fmt.Errorf("%w: %s was until %s", ErrNotMember, id.Short(), m.Until.UTC().Format(time.RFC3339))
+		return fmt.Errorf("%w: %s was until %s", ErrNotMember, id.Short(), utc(m.Until))
 	}
 	return nil
 }
@@ -269,6 +269,9 @@ func (r *Roster) readMember(in *wire.Reader, roles []string) error {
 	return nil
 }
 
+// utc writes a time for people.
+func utc(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05 MST") }
+
 // Accept returns nil when a roster may take the place of known, which is nil
 // when there is none: it is of this admin and network, newer, and in force.
 // Errors: ErrRosterAdmin, ErrRosterNetwork, ErrRosterOld, ErrRosterExpired,
@@ -276,15 +279,19 @@ func (r *Roster) readMember(in *wire.Reader, roles []string) error {
 func (r *Roster) Accept(now time.Time, admin Admin, network Network, known *Roster) error {
 	switch {
 	case r.Admin != admin:
-		return ErrRosterAdmin
+		return fmt.Errorf("%w: it is %v's, this network has %v", ErrRosterAdmin, r.Admin, admin)
 	case r.Network != network.Tag():
 		return ErrRosterNetwork
-	case known != nil && r.Number <= known.Number:
-		return fmt.Errorf("%w: number %d, this one has %d", ErrRosterOld, known.Number, r.Number)
+	case known != nil && r.Number == known.Number && bytes.Equal(r.raw, known.raw):
+		return fmt.Errorf("%w: it is that one, number %d", ErrRosterOld, r.Number)
+	case known != nil && r.Number == known.Number:
+		return fmt.Errorf("%w: that one is another with number %d; sign again with a higher number", ErrRosterOld, r.Number)
+	case known != nil && r.Number < known.Number:
+		return fmt.Errorf("%w: that one has number %d, this one %d", ErrRosterOld, known.Number, r.Number)
 	case r.Issued.After(now.Add(RosterSkew)):
-		return ErrRosterFuture
+		return fmt.Errorf("%w: it was issued at %s, and here it is %s", ErrRosterFuture, utc(r.Issued), utc(now))
 	case !now.Before(r.Expires):
-		return fmt.Errorf("%w on %s", ErrRosterExpired, r.Expires.UTC().Format(time.DateOnly))
+		return fmt.Errorf("%w at %s, and here it is %s; the admin has to sign a new one", ErrRosterExpired, utc(r.Expires), utc(now))
 	}
 	return nil
 }

@@ -130,9 +130,8 @@ func (o *Overlay) dial(ctx context.Context, sp *sock.Peer, via sock.Path, want *
 	if err != nil {
 		code, text := helloFailure(err)
 		conn.CloseWithError(quic.ApplicationErrorCode(code), text)
-		err = linkError(err)
 		o.refusal(err)
-		return nil, o.closedOr(err)
+		return nil, o.closedOr(linkError(err))
 	}
 	return l, o.start(l, via)
 }
@@ -166,7 +165,7 @@ func (o *Overlay) serve(l *Link) {
 	// most likely, unless it has just rung over the route.
 	forgotten := errors.As(err, &reset)
 	o.log.Debug("link ended", "peer", l.peer.node, "err", err)
-	o.refusal(linkError(err))
+	o.refusal(err)
 	if errors.Is(err, errFrame) {
 		o.badFrames.Add(1)
 		l.close(codeProtocol, "malformed frame")

@@ -47,6 +47,7 @@ type Link struct {
 	member   identity.ID   // whose device they are, in a network with a roster
 	roster   uint64        // number of the roster in our HELLO
 	via      sock.Path     // the path it was made over; zero when the paths chose
+	ending   bool          // the roster forbids it; owned by the loop
 	unread   chan struct{} // one token for each session message not yet taken
 
 	mu      sync.Mutex // guards what follows
@@ -59,6 +60,10 @@ type Link struct {
 // Exporter returns 32 bytes that only the two ends of this link know
 // (RFC 8446 §7.5). Proofs of identity are bound to it.
 func (l *Link) Exporter() [32]byte { return l.exporter }
+
+// Member returns whose device the other side is, as it has proved in a network
+// with a roster; zero elsewhere.
+func (l *Link) Member() identity.ID { return l.member }
 
 // Dialled reports whether this node opened the link.
 func (l *Link) Dialled() bool { return l.dialled }

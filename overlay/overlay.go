@@ -116,7 +116,8 @@ type Overlay struct {
 	refusedBy   error
 	refusedWhen time.Time
 	refusedTold time.Time
-	awayTold    time.Time
+	refusedText string
+	awayFull    time.Time // when the outsiders that were told of are forgotten, a second each
 	roster      atomic.Pointer[identity.Roster]
 
 	arrivals arrivals
@@ -135,6 +136,7 @@ type Overlay struct {
 	strayFrames atomic.Uint64 // relayed ones, from no neighbour
 	badProbes   atomic.Uint64
 	refused     atomic.Uint64
+	turned      atomic.Uint64 // nodes that the roster kept out
 }
 
 // New opens a node's overlay with a fresh node key and starts to accept links.

@@ -20,14 +20,15 @@ type RosterChanged struct{ Roster *identity.Roster }
 func (RosterChanged) event() {}
 
 // RosterRefused says that another node refuses this one by the roster that it
-// has: this node's owner does not belong, or not any more. It comes every
+// has: this node's owner does not belong, or not any more. The same comes every
 // refusedEvery at most.
 type RosterRefused struct{ Err error }
 
 func (RosterRefused) event() {}
 
-// MemberRefused says that this node has refused another one by its roster. It
-// comes every second at most: an outsider may go on trying.
+// MemberRefused says that this node has refused another one by its roster. Of
+// those that come awayBurst at once and one a second are told: an outsider may go
+// on trying.
 type MemberRefused struct {
 	Node   identity.NodeID
 	Member identity.ID // zero = it has shown none
@@ -42,30 +43,48 @@ func (o *Overlay) turnedAway(e MemberRefused) {
 	if !errors.Is(e.Err, ErrMember) {
 		return
 	}
+	o.turned.Add(1)
 	now := time.Now()
 	o.rosterMu.Lock()
 	defer o.rosterMu.Unlock()
-	if now.Sub(o.awayTold) < time.Second {
+	if o.awayFull.Before(now) {
+		o.awayFull = now
+	}
+	if o.awayFull.Sub(now) > (awayBurst-1)*time.Second {
 		return
 	}
-	o.awayTold = now
+	o.awayFull = o.awayFull.Add(time.Second)
 	o.log.Warn("link refused by the roster", "node", e.Node, "err", e.Err)
 	o.events.push(e)
 }
 
-// refusedEvery keeps a node that goes on trying from filling logs.
-const refusedEvery = 10 * time.Second
+const (
+	// refusedEvery keeps a node that goes on trying from filling logs.
+	refusedEvery = 10 * time.Second
+	// awayBurst outsiders are told of one after the other, as when a company's
+	// computers start in the morning with a roster that has expired.
+	awayBurst = 16
+)
 
-// refusal notes that another node has refused this one.
-func (o *Overlay) refusal(err error) {
+// refusal notes that a link could not be, or ended, because of a roster. The
+// application hears of it when it is about this node, not about the other one.
+func (o *Overlay) refusal(raw error) {
+	err := linkError(raw)
 	if !errors.Is(err, ErrMember) {
 		return
 	}
 	now := time.Now()
+	theirs := !errors.Is(raw, ErrMember) // linkError has made it of what the other node says
 	o.rosterMu.Lock()
 	defer o.rosterMu.Unlock()
 	o.refusedBy, o.refusedWhen = err, now
-	if now.Sub(o.refusedTold) < refusedEvery {
+	text, self := err.Error(), o.cfg.Identity
+	if o.belongs(now, self) == nil && (!theirs || strings.Contains(text, identity.ErrNotMember.Error()) && !strings.Contains(text, self.Short())) {
+		return // it is the other one that doesn't belong, and perhaps says so itself
+	}
+	if text != o.refusedText {
+		o.refusedText = text // news
+	} else if now.Sub(o.refusedTold) < refusedEvery {
 		return
 	}
 	o.refusedTold = now
@@ -286,15 +305,23 @@ func (c *core) enforce(now time.Time) {
 	}
 }
 
-// endFor closes a link and says why; the roster that says so comes first.
+// lastWords is how long a link lives on that the roster forbids: the sessions on
+// it say goodbye, and the roster that says so goes over it.
+const lastWords = 300 * time.Millisecond
+
+// endFor closes a link and says why, a moment later.
 func (l *Link) endFor(err error) {
+	if l.ending {
+		return
+	}
+	l.ending = true
 	code, text := helloFailure(err)
 	l.o.tasks.run(func() {
-		for range 10 { // what was queued goes first
-			if l.idle() {
-				break
-			}
-			time.Sleep(10 * time.Millisecond)
+		timer := time.NewTimer(lastWords)
+		defer timer.Stop()
+		select {
+		case <-timer.C:
+		case <-l.o.ctx.Done():
 		}
 		l.close(code, text)
 	})

@@ -49,6 +49,7 @@ func (o *Overlay) Status(ctx context.Context) (s Status, err error) {
 	}
 	s.Dropped["frame"] = o.badFrames.Load()
 	s.Dropped["link"] = o.refused.Load()
+	s.Dropped["roster"] = o.turned.Load()
 	s.Classes = make(map[mesh.Class]int)
 	err = o.loop.Do(ctx, func(time.Time) {
 		c := o.core

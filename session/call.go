@@ -21,7 +21,11 @@ type HubEvent interface{ hubEvent() }
 // LinkUp and LinkDown report that the first link to a node stands, and that
 // the last one is gone.
 type (
-	LinkUp   struct{ Node identity.NodeID }
+	LinkUp struct {
+		Node     identity.NodeID
+		Member   identity.ID // whose it is, in a network with a roster
+		Incoming bool        // the other side dialled
+	}
 	LinkDown struct{ Node identity.NodeID }
 )
 

@@ -18,7 +18,8 @@ var errBlocked = errors.New("session: from somebody blocked")
 // that it is.
 func (h *Hub) shut(id identity.ID) bool { return h.cfg.Blocked != nil && h.cfg.Blocked(id) }
 
-// DropUnless drops everybody with whom something stands but those to be kept.
+// DropUnless drops everybody with whom something stands but those to be kept, and
+// tells those whose calls it ends that they are denied.
 // keep runs on the hub's loop and must not block. Errors: as Drop.
 func (h *Hub) DropUnless(ctx context.Context, keep func(identity.ID) bool) error {
 	var list []identity.ID
@@ -40,7 +41,7 @@ func (h *Hub) DropUnless(ctx context.Context, keep func(identity.ID) bool) error
 		return h.closedOr(err)
 	}
 	for _, id := range list {
-		if err := h.Drop(ctx, id); err != nil {
+		if err := h.drop(ctx, id, h.m.Expel); err != nil {
 			return err
 		}
 	}
@@ -51,11 +52,13 @@ func (h *Hub) DropUnless(ctx context.Context, keep func(identity.ID) bool) error
 // that are up, and own ones, are hung up; one that rings here just stops.
 // Config.Blocked keeps the person out from then on. Errors: net.ErrClosed,
 // ctx's.
-func (h *Hub) Drop(ctx context.Context, id identity.ID) error {
+func (h *Hub) Drop(ctx context.Context, id identity.ID) error { return h.drop(ctx, id, h.m.HangUp) }
+
+func (h *Hub) drop(ctx context.Context, id identity.ID, end func(time.Time, CallID) error) error {
 	err := h.loop.Do(ctx, func(now time.Time) {
 		for _, c := range h.m.snapshot() {
 			if c.peer.Identity == id && (c.outgoing || c.phase == phaseTalk) {
-				h.m.HangUp(now, c.id)
+				end(now, c.id)
 			}
 		}
 	})

@@ -30,6 +30,9 @@ var (
 	// ErrNoCall reports a call that does not exist (any more) or is in a state
 	// in which the command makes no sense.
 	ErrNoCall = errors.New("session: no such call")
+	// ErrInCall reports a second call with a device with which one is up. It comes
+	// with ErrBusy.
+	ErrInCall = errors.New("session: in a call with this device already")
 	// ErrBusy reports that as many calls are up as the machine may hold.
 	ErrBusy = errors.New("session: line busy")
 	// ErrIncapable reports a command that the other side's program would not

@@ -150,7 +150,11 @@ func (h *Hub) listen() {
 		}
 		switch e := e.(type) {
 		case overlay.PeerUp:
-			h.emit(LinkUp{Node: e.Peer.Node()})
+			up := LinkUp{Node: e.Peer.Node()}
+			if l := e.Peer.Link(); l != nil {
+				up.Member, up.Incoming = l.Member(), !l.Dialled()
+			}
+			h.emit(up)
 			h.loop.Do(h.ctx, func(now time.Time) { h.back(now, e.Peer) })
 			linked(1)
 		case overlay.Knocked:

@@ -200,7 +200,7 @@ func (m *Machine) PlaceAs(now time.Time, p Peer, w Wish) (CallID, error) {
 		case c.phase == phaseTalk && c.unlinked:
 			m.end(now, c, Failed, true, c.final(Failed))
 		default:
-			return CallID{}, fmt.Errorf("%w: already in a call with this peer", ErrBusy)
+			return CallID{}, fmt.Errorf("%w: %w", ErrBusy, ErrInCall)
 		}
 	}
 	if n := m.ringingAt(p.Identity); n >= maxDevices || n == 0 && w.Pass == nil && m.full(w.group()) {
@@ -281,6 +281,17 @@ func (m *Machine) HangUp(now time.Time, id CallID) error {
 	default:
 		m.end(now, c, Rejected, true, c.final(Rejected))
 	}
+	return nil
+}
+
+// Expel ends a call that is up, or an own one that rings, because the other side is
+// not to be talked to any more. Error: ErrNoCall.
+func (m *Machine) Expel(now time.Time, id CallID) error {
+	c := m.find(id)
+	if c == nil || !c.outgoing && c.phase != phaseTalk {
+		return fmt.Errorf("%w: expel %s", ErrNoCall, id.Short())
+	}
+	m.end(now, c, Denied, true, c.final(Denied))
 	return nil
 }
 

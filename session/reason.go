@@ -84,7 +84,7 @@ func (r Reason) claimed(t messageType) Reason {
 		return Cancelled
 	}
 	switch r {
-	case Elsewhere, Transferred, Failed:
+	case Elsewhere, Denied, Transferred, Failed:
 		return r
 	}
 	return HungUp
