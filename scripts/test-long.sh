@@ -38,6 +38,9 @@ step "metric/otel, a module of its own: go vet and go test"
 # shellcheck disable=SC2086 # RACE may be empty
 (cd metric/otel && go vet ./... && go test $RACE -count=1 ./...)
 
+step "internal/embedtest: this version and an earlier one in one program"
+(cd internal/embedtest && P2POS_LONG=1 go test -v -count=1 -run TestTwoVersions .)
+
 step "licences of third parties"
 go run ./internal/tools/licences -check
 
