@@ -12,8 +12,8 @@ import (
 
 const (
 	// Copies is how many nodes hold a key. With the median session of an hour
-	// and a round every 10 minutes all eight are lost in one round with
-	// probability 2·10⁻⁸; when half of all nodes die at once, 0.4 %.
+	// all eight are lost within 10 minutes with probability 2·10⁻⁸, even if no new
+	// holder got the key meanwhile; when half of all nodes die at once, 0.4 %.
 	Copies = 8
 
 	// perNarrow and perWide keep one operator from being all holders of a key:

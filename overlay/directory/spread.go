@@ -11,9 +11,11 @@ import (
 )
 
 const (
-	// round is how often a key is handed to all its holders again. Its jitter
-	// is a fifth.
-	round = 10 * time.Minute
+	// round is after how long a key is handed to all its holders again, its jitter a
+	// fifth: mostly the owner's next publication comes before. For who left a
+	// publication to another holder it is doubt: perhaps the other only pretended.
+	round = 30 * time.Minute
+	doubt = 10 * time.Minute
 
 	// soon bounds the delay after which a new record goes to the other
 	// holders. It differs between the three nodes that a publication reaches,
@@ -23,13 +25,21 @@ const (
 	// settle is how long a change of neighbours is left to settle.
 	settle = 5 * time.Second
 
-	// keepers is how many of the nodes nearest to a key hand it to a holder
-	// that comes new: two, so that one liar or one death changes nothing.
-	keepers = 2
+	// keepers is how many of the nodes nearest to a key hand it to a holder that
+	// comes new. Should that one lie or die, the owner's next publication reaches
+	// the new holder; a second one sent twice as much for nothing.
+	keepers = 1
 
-	// Far is how many holders before it excuse a node from the rounds; package
-	// mailbox keeps mail in the same way.
+	// Far is how many holders before it excuse a node from the rounds of package
+	// mailbox, which cost little. Here all but the holders themselves are excused:
+	// others' rounds don't come by at those behind them, so each of a dozen would
+	// hand on what the holders have.
 	Far = 2 * Copies
+
+	// maxSpared is how many turns in a row other holders' rounds may save a node
+	// its own. One in a row, as once, lets nearly all holders have their turn in
+	// every round: each is spared by the first and then by none.
+	maxSpared = 2
 
 	// small networks, where a node knows fewer others, keep a key everywhere: a
 	// node that stops being one of eight holders because newcomers are nearer
@@ -61,15 +71,17 @@ func (Handover) event() {}
 type spread struct {
 	at     time.Time         // next round
 	fresh  bool              // it was advanced for a new record
-	spared bool              // the last was left to another holder
+	spared uint8             // so many in a row were left to other holders
 	new    []identity.NodeID // holders that have come new
 	newAt  time.Time         // when they get the records; zero when there are none
 }
 
 // plan notes that a record came or was confirmed. A publication advances the
-// round. A replica that is known shows that another holder has just done it:
-// this node's turn moves, but never twice in a row, so that a neighbour that
-// only pretends can delay a round and not prevent it.
+// round. A replica shows that another holder has just done it, so this node's turn
+// moves: freely where the record is a newer one, which only its owner can make,
+// else maxSpared times in a row, so that a neighbour that only pretends can delay
+// a round and not prevent it. Who left a publication to another is spared once
+// more at the most.
 func (s *Store) plan(now time.Time, e *entry, replica, changed bool) {
 	sp := &e.spread
 	switch {
@@ -78,14 +90,23 @@ func (s *Store) plan(now time.Time, e *entry, replica, changed bool) {
 		if sp.at.IsZero() || at.Before(sp.at) {
 			sp.at = at
 		}
-		sp.fresh, sp.spared = true, false
+		sp.fresh, sp.spared = true, 0
 	case sp.at.IsZero():
-		sp.at = now.Add(round - round/5 + s.jitter(2*round/5))
-	case replica && !sp.spared:
-		sp.at = now.Add(round - round/5 + s.jitter(2*round/5))
-		sp.fresh, sp.spared = false, true
+		sp.at = s.turn(now, round)
+	case replica && changed:
+		sp.at, sp.fresh, sp.spared = s.turn(now, round), false, 0
+	case replica && sp.fresh:
+		sp.at, sp.fresh, sp.spared = s.turn(now, doubt), false, maxSpared-1
+	case replica && sp.spared < maxSpared:
+		sp.at = s.turn(now, round)
+		sp.spared++
 	}
 	s.wake(sp.at)
+}
+
+// turn returns when a round is due, about d from now.
+func (s *Store) turn(now time.Time, d time.Duration) time.Time {
+	return now.Add(d - d/5 + s.jitter(2*d/5))
 }
 
 // jitter returns a random part of d.
@@ -99,7 +120,7 @@ func (s *Store) wake(t time.Time) {
 
 // SetNeighbours tells which nodes this one has links to, siblings included;
 // only the first 128 count. Where a change brings a new node among a key's
-// holders, the nearest nodes hand the key to it, within seconds.
+// holders, the nearest node hands the key to it, within seconds.
 func (s *Store) SetNeighbours(now time.Time, list []Candidate) {
 	old := s.neighbours
 	s.neighbours = slices.Clone(list[:min(len(list), maxNeighbours)])
@@ -176,12 +197,12 @@ func (s *Store) Advance(now time.Time) {
 		}
 		if !sp.at.After(now) {
 			to := s.holders(e.key, s.neighbours)
-			if sp.fresh || s.among(e.key, s.neighbours, Far) {
+			if sp.fresh || slices.Contains(to, s.self) {
 				burst -= s.hand(now, e, to)
 			}
 			sp.new, sp.newAt = nil, time.Time{}
-			sp.fresh, sp.spared = false, false
-			sp.at = now.Add(round - round/5 + s.jitter(2*round/5))
+			sp.fresh, sp.spared = false, 0
+			sp.at = s.turn(now, round)
 		} else if !sp.newAt.IsZero() && !sp.newAt.After(now) {
 			burst -= s.hand(now, e, sp.new)
 			sp.new, sp.newAt = nil, time.Time{}
