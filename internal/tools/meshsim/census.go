@@ -79,11 +79,48 @@ type usage struct {
 	bytes, mesh float64 // bits a second for a node, of these for messages
 	links       float64 // made a minute for a node
 	failed      float64
+	parts       [parts]float64 // bits a second for a node
+}
+
+// What traffic is for: messages by their kinds, then what links cost by
+// themselves.
+const (
+	talkFind    = iota // questions for neighbours, and their answers
+	talkMeet           // introductions
+	talkCard           // news of one's state
+	talkRoute          // routed messages, their acknowledgements and replies
+	talks              // all messages
+	partCarried = iota - 1
+	partAlive
+	partMade
+	partFailed
+	parts
+)
+
+func partNames() [parts]string {
+	return [parts]string{
+		"FIND and CARDS", "introductions", "CARD", "routed, mostly records", "what is carried for others",
+		"keepalives", "links made", "punches in vain",
+	}
+}
+
+// talkOf says what a message is for, by its first byte: see overlay/mesh.
+func talkOf(first byte) int {
+	switch {
+	case first >= typeRoute:
+		return talkRoute
+	case first <= 0x02:
+		return talkFind
+	case first <= 0x05:
+		return talkMeet
+	}
+	return talkCard
 }
 
 type tallyPoint struct {
 	at                      time.Duration
 	mesh, making, failing   uint64
+	carried                 uint64
 	linkSeconds, nodeSecond float64
 }
 
@@ -94,11 +131,12 @@ func (w *world) measure(d time.Duration) usage {
 	var sum tallyPoint
 	last := make(map[*node]tallyPoint, len(w.alive))
 	read := func(x *node) tallyPoint {
-		return tallyPoint{mesh: x.in + x.out + x.carriedBytes, making: uint64(x.made), failing: uint64(x.failed)}
+		return tallyPoint{mesh: x.in + x.out + x.carriedBytes, making: uint64(x.made), failing: uint64(x.failed), carried: x.carriedBytes}
 	}
 	for _, x := range w.alive {
 		last[x] = read(x)
 	}
+	spoken := w.spoken
 	for t := time.Duration(0); t < d; t += tick {
 		w.run(tick)
 		for _, x := range w.alive {
@@ -106,19 +144,27 @@ func (w *world) measure(d time.Duration) usage {
 			sum.mesh += now.mesh - before.mesh
 			sum.making += now.making - before.making
 			sum.failing += now.failing - before.failing
+			sum.carried += now.carried - before.carried
 			sum.linkSeconds += float64(len(x.ties)+len(x.carrying)) * tick.Seconds()
 			sum.nodeSecond += tick.Seconds()
 			last[x] = now
 		}
 	}
 	keep := sum.linkSeconds * keepaliveBytes / keepaliveTime.Seconds()
-	made := float64(sum.making)*linkBytes + float64(sum.failing)*failedBytes
-	return usage{
-		bytes:  8 * (float64(sum.mesh) + keep + made) / sum.nodeSecond,
+	made, failed := float64(sum.making)*linkBytes, float64(sum.failing)*failedBytes
+	u := usage{
+		bytes:  8 * (float64(sum.mesh) + keep + made + failed) / sum.nodeSecond,
 		mesh:   8 * float64(sum.mesh) / sum.nodeSecond,
 		links:  60 * float64(sum.making) / sum.nodeSecond,
 		failed: 60 * float64(sum.failing) / sum.nodeSecond,
 	}
+	for i, before := range spoken { // sent by one and received by another
+		u.parts[i] = 8 * 2 * float64(w.spoken[i]-before) / sum.nodeSecond
+	}
+	for i, b := range map[int]float64{partCarried: float64(sum.carried), partAlive: keep, partMade: made, partFailed: failed} {
+		u.parts[i] = 8 * b / sum.nodeSecond
+	}
+	return u
 }
 
 // forwarded returns how many messages each living node passed on since it was

@@ -102,6 +102,10 @@ func (w *world) storm(r *report, died []*node, n int) {
 	r.add("who came back and never had 4 links", float64(lonely), "").atMost(0)
 }
 
+// Records are published every 15 to 25 minutes: after recordsCalm they don't go
+// out all at once any more, and recordsTime sees all of them once.
+const recordsCalm, recordsTime = 10 * time.Minute, 20 * time.Minute
+
 // churn lets nodes leave without a word and others come, at exponential
 // sessions of a median.
 func (b *bench) churn(w *world, r *report, median time.Duration) {
@@ -109,13 +113,14 @@ func (b *bench) churn(w *world, r *report, median time.Duration) {
 	for _, x := range slices.Clone(w.alive) {
 		w.mortal(x)
 	}
-	w.run(3 * time.Minute)
-	u := w.measure(3 * time.Minute)
+	w.run(recordsCalm)
+	u := w.measure(recordsTime)
 	m := r.add("idle: all traffic", u.bytes/1000, "kbit/s")
 	if median == time.Hour {
 		m.atMost(8)
 	}
 	r.add("idle: of this, messages of the mesh", u.mesh/1000, "kbit/s")
+	r.parts(u)
 	made := r.add("links made a node and minute", u.links, "")
 	if median == time.Hour && w.n == 10_000 {
 		made.was("1.56 punches")
@@ -135,6 +140,13 @@ func (b *bench) churn(w *world, r *report, median time.Duration) {
 	r.add("by ticket", tallyLookups(*records).rate(), "%")
 	w.churn = 0
 	w.newcomers(r)
+}
+
+// parts adds what traffic is for.
+func (r *report) parts(u usage) {
+	for i, name := range partNames() {
+		r.add("idle: "+name, u.parts[i]/1000, "kbit/s")
+	}
 }
 
 // newcomers lets some nodes join and rings them at several ages.

@@ -55,7 +55,7 @@ func run(args []string, out io.Writer) error {
 	punching := fs.String("punching", "reference", "odds of punching: reference, pessimistic or lab")
 	form := fs.String("form", "auto", "how networks begin: grow, plant, or auto")
 	rings := fs.Int("rings", 0, "messages behind a figure; 0 = by size")
-	owners := fs.Int("owners", 200, "how many nodes publish records, one device each")
+	owners := fs.Int("owners", 0, fmt.Sprintf("how many nodes publish records, one device each; 0 = all, up to %d", ownersMost))
 	parallel := fs.Int("parallel", 2, "runs at a time")
 	asJSON := fs.Bool("json", false, "print JSON")
 	pictures := fs.String("out", "", "folder for pictures and table.txt, what was printed; empty writes none")
@@ -85,6 +85,13 @@ func run(args []string, out io.Writer) error {
 		out = io.MultiWriter(out, table)
 	}
 	b := &bench{odds: o, oddsBy: *punching, form: *form, rings: *rings}
+	if *owners == 0 {
+		for _, j := range jobs {
+			if j.name != "compact" {
+				*owners = min(max(*owners, j.n), ownersMost)
+			}
+		}
+	}
 	if b.devices, err = makeDevices(*owners); err != nil {
 		return err
 	}
@@ -108,6 +115,10 @@ func run(args []string, out io.Writer) error {
 	}
 	return b.draw(*pictures, reports)
 }
+
+// ownersMost is how many nodes publish unless more are asked for: signing and
+// checking records is most of the work then.
+const ownersMost = 10_000
 
 // jobsOf makes a job of each scenario, size, mix and seed.
 func jobsOf(sizes, mixes, names string, seed uint64, seeds int) (jobs []job, err error) {

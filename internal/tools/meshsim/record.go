@@ -138,7 +138,7 @@ func (w *world) stirStore(x *node) {
 		h := e.(directory.Handover)
 		for _, to := range h.To {
 			for _, b := range h.Bodies {
-				w.ask(x, mesh.Request{To: to, Exact: true, Kind: mesh.Store, Body: w.envelope(b)}, question{})
+				w.ask(x, mesh.Request{To: to, Exact: true, Next: true, Kind: mesh.Store, Body: w.envelope(b)}, question{})
 			}
 		}
 	}

@@ -73,8 +73,10 @@ func (b *bench) steady(w *world, r *report) {
 	p50.atMost(600)
 	r.curve("by ticket", ms(l))
 
-	u := w.measure(3 * time.Minute)
+	w.run(recordsCalm)
+	u := w.measure(recordsTime)
 	r.add("idle, nobody comes or goes", u.bytes/1000, "kbit/s")
+	r.parts(u)
 }
 
 // links adds what a census says of links.

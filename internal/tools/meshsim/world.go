@@ -47,6 +47,7 @@ type world struct {
 	owners   []*owner
 	join     joinStats
 	excluded map[*node]bool // not chosen by some
+	spoken   [talks]uint64  // bytes on the wire, by what they were for
 	watching func(at *node, e mesh.Passed)
 }
 
@@ -121,6 +122,7 @@ func (w *world) post(from, to *node, t *tie, body []byte) {
 		b, w.spare = w.spare[n-1], w.spare[:n-1]
 	}
 	from.said(body)
+	w.spoken[talkOf(body[0])] += wireBytes(len(body))
 	if c := t.carrier; c != nil {
 		c.carriedBytes += 2 * wireBytes(len(body))
 	}
