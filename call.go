@@ -311,6 +311,11 @@ func (c *Call) ended() error {
 	if e.Reason == session.Denied && e.Stage > session.Ring {
 		err = c.n.expelled(c.Peer())
 	}
+	if e.Reason == session.Offline {
+		if out := c.n.shutOut(c.Started()); out != nil {
+			err = out // it may well be there: this node is kept out
+		}
+	}
 	if c.n.ctx.Err() != nil {
 		err = net.ErrClosed
 	}

@@ -24,9 +24,10 @@
 //
 // Every method may be called from any goroutine, Close included. The app pulls
 // (Incoming, Events, In.ReadFrame); none of its code runs on the library's
-// goroutines, with the exception of Config.Policy, which has one of its own for
-// each question. A context ends the wait, not the call: calls end by HangUp,
-// Close, or the other side.
+// goroutines, with the exception of Config.Policy, MayRelay and KnockRings, which
+// have one of their own for each question, and Config.Audit, which has one. A
+// context ends the wait, not the call: calls end by HangUp, Close, or the other
+// side.
 //
 // # Errors
 //
@@ -38,6 +39,6 @@
 //
 // Nodes find each other on the LAN, by tickets, by an ID they know, and by what
 // they remember. Calls are relayed by other nodes where no direct path can be
-// had. A node holds eight calls at a time. Not done yet: a second device,
-// groups.
+// had. A node holds eight calls at a time, a group eight people. docs/embedding.md
+// is the guide for those who build it in.
 package p2pos

@@ -43,7 +43,28 @@ func program(block string) string {
 	return head.String() + ")\n\n" + block
 }
 
-// Each block of Go in the guide compiles, against this checkout.
+func goBlocks(page []byte) [][][]byte {
+	return regexp.MustCompile("(?ms)^```go\n(.*?)^```$").FindAllSubmatch(page, -1)
+}
+
+// The README's first program rings within fifteen lines.
+func TestReadmeFirstRing(t *testing.T) {
+	readme, err := os.ReadFile("README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	blocks := goBlocks(readme)
+	if len(blocks) == 0 {
+		t.Fatal("no program in the README")
+	}
+	_, body, ok := strings.Cut(string(blocks[0][1]), "func main() {\n")
+	before, _, rings := strings.Cut(body, "node.Call(")
+	if lines := strings.Count(before, "\n") + 1; !ok || !rings || lines > 15 {
+		t.Errorf("%d lines until it rings", lines)
+	}
+}
+
+// Each block of Go in the guide and the README compiles, against this checkout.
 func TestGuideCompiles(t *testing.T) {
 	page, err := os.ReadFile("docs/embedding.md")
 	if err != nil {
@@ -53,10 +74,15 @@ func TestGuideCompiles(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	blocks := regexp.MustCompile("(?ms)^```go\n(.*?)^```$").FindAllSubmatch(page, -1)
-	if len(blocks) < 4 {
+	readme, err := os.ReadFile("README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	blocks := goBlocks(page)
+	if len(blocks) < 6 {
 		t.Fatalf("%d blocks of Go in docs/embedding.md", len(blocks))
 	}
+	blocks = append(blocks, goBlocks(readme)...)
 	temp := t.TempDir()
 	overlay := struct{ Replace map[string]string }{make(map[string]string)}
 	args := []string{"build", "-o", os.DevNull, "-overlay", filepath.Join(temp, "overlay.json")}
