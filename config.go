@@ -29,7 +29,8 @@ type RelayAsk = overlay.RelayAsk
 // copies it.
 type Config struct {
 	// Dir holds the identity. "" is "p2pos" in the user's configuration
-	// directory (os.UserConfigDir). It is made with mode 0700 when missing.
+	// directory (os.UserConfigDir). It is made with mode 0700 when missing. Two
+	// nodes at a time need two, in one process as well.
 	Dir string
 	// Name is shown to people who are called, at most 64 bytes. "" = none.
 	Name string

@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/p2pos/p2pos/identity"
 	"github.com/p2pos/p2pos/internal/natlab"
 	"github.com/p2pos/p2pos/media"
 )
@@ -36,7 +37,7 @@ type child struct {
 }
 
 // startChild starts a node on a host. Flags: portmap, lan, or name=value of join,
-// stun, listen, tcp, dir, and env, whose value is a variable of its environment.
+// stun, listen, tcp, dir, network, beside (see childBeside), and env, whose value is a variable of its environment.
 func startChild(t *testing.T, h *natlab.Host, flags ...string) *child {
 	t.Helper()
 	c := &child{t: t, name: h.Name(), lines: make(chan string, 1024)}
@@ -132,7 +133,7 @@ func TestKernelChild(t *testing.T) {
 	if !ok {
 		t.Skip("runs in the namespaces of other tests")
 	}
-	cfg := Config{NoPortMap: true, NoLAN: true, Listen: ":4000"}
+	cfg, second := Config{NoPortMap: true, NoLAN: true, Listen: ":4000"}, ""
 	for _, f := range strings.Fields(flags) {
 		switch name, value, _ := strings.Cut(f, "="); name {
 		case "portmap":
@@ -151,6 +152,13 @@ func TestKernelChild(t *testing.T) {
 			cfg.Listen = value
 		case "tcp":
 			cfg.ListenTCP = value
+		case "network":
+			var err error
+			if cfg.Network, err = identity.ParseNetwork(value); err != nil {
+				t.Fatal(err)
+			}
+		case "beside":
+			second = value
 		}
 	}
 	if os.Getenv("P2POS_TEST_LOG") != "" { // the parent shows it
@@ -165,11 +173,14 @@ func TestKernelChild(t *testing.T) {
 	go childEvents(ctx, n)
 	go childAnswers(ctx, n)
 	go n.Join(ctx)
+	beside := childBeside(t, cfg, second)
 	placed := make(chan *Call, 1) // calls of "call" for "hangup"
 	fmt.Println("id", n.ID())
 	fmt.Println("ready")
 	for in := bufio.NewScanner(os.Stdin); in.Scan(); {
 		switch verb, arg, _ := strings.Cut(in.Text(), " "); verb {
+		case "beside":
+			beside(arg)
 		case "ticket":
 			text, err := n.Ticket(time.Hour)
 			if err != nil {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/p2pos/p2pos/identity"
 	"github.com/p2pos/p2pos/internal/natlab"
+	"github.com/p2pos/p2pos/media"
 )
 
 // Two nodes on one LAN, with nothing to join, find each other and talk.
@@ -50,6 +51,124 @@ func TestKernelLAN(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// Two processes on one LAN, each with a node of this network and one of that: all
+// four announce themselves, each finds the one of its network, and they talk.
+func TestKernelLANTwoNetworks(t *testing.T) {
+	natlab.Need(t)
+	t.Parallel()
+	var networks [2]string
+	for i, name := range []string{"this", "that"} {
+		n, err := identity.NewNetwork(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		networks[i] = n.Text()
+	}
+	l := natlab.New(t)
+	ha := l.Build("a", natlab.Spec{Kernel: &natlab.Kernel{}})
+	hb := ha.Site().Host("b")
+	flags := []string{"lan", "beside=" + networks[1], "network=" + networks[0]}
+	a, b := startChild(t, ha, flags...), startChild(t, hb, flags...)
+	for _, n := range []*child{a, b} {
+		n.wait("joined 1")
+		n.wait("beside joined 1")
+	}
+	b.say("beside ticket")
+	a.say("beside call %s", b.wait("beside ticket "))
+	a.say("call %s", b.ticket())
+	for _, prefix := range []string{"", "beside "} {
+		if answer := a.wait(prefix + "answered "); !strings.HasPrefix(answer, "lan ") {
+			t.Errorf("the call runs over %s", answer)
+		}
+		for _, n := range []*child{a, b} {
+			n.wait(prefix + "heard ")
+		}
+	}
+	for _, n := range []*child{a, b} {
+		n.say("beside links")
+		if s := n.wait("beside links "); s != "1" {
+			t.Errorf("%s: the second node has %s links", n.name, s)
+		}
+		n.say("links 1")
+		if s := n.wait("linked "); s != "1" {
+			t.Errorf("%s: the first node has %s links", n.name, s)
+		}
+	}
+}
+
+// childBeside starts a second node in the process of a child, of another network
+// if one is named, with a directory and a port of its own. What is returned takes
+// its commands: those that begin with "beside".
+func childBeside(t *testing.T, cfg Config, network string) func(command string) {
+	if network == "" {
+		return func(string) {}
+	}
+	cfg.Dir, cfg.Listen = t.TempDir(), ":4001"
+	var err error
+	if cfg.Network, err = identity.ParseNetwork(network); err != nil {
+		t.Fatal(err)
+	}
+	n, err := New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { n.Close() })
+	events, calls := n.Events(t.Context()), n.Incoming(t.Context())
+	hear := func(c *Call) {
+		_, out := c.Tracks()
+		go func() {
+			for out.WriteFrame(&media.Frame{Payload: opusSpeech}) == nil {
+				<-time.After(20 * time.Millisecond)
+			}
+		}()
+		in, _ := c.Tracks()
+		for f := (media.Frame{}); len(f.Payload) == 0; {
+			if in.ReadFrame(t.Context(), &f) != nil {
+				return
+			}
+		}
+		fmt.Println("beside heard", c.Peer())
+	}
+	go func() {
+		for e := range events {
+			if j, ok := e.(Joined); ok {
+				fmt.Println("beside joined", j.Links)
+			}
+		}
+	}()
+	go func() {
+		for c := range calls {
+			if c.Answer() == nil {
+				go hear(c)
+			}
+		}
+	}()
+	go n.Join(t.Context())
+	return func(command string) {
+		switch verb, arg, _ := strings.Cut(command, " "); verb {
+		case "ticket":
+			text, err := n.Ticket(time.Hour)
+			fmt.Println("beside ticket", text, err)
+		case "call":
+			go func() {
+				ticket, _, _ := strings.Cut(arg, " ")
+				c, err := n.Call(t.Context(), ticket, nil)
+				if err == nil {
+					err = c.Answered(t.Context())
+				}
+				if err != nil {
+					fmt.Println("beside failed", err)
+					return
+				}
+				fmt.Println("beside answered", c.Path().Kind, c.Path().Remote)
+				hear(c)
+			}()
+		case "links":
+			fmt.Println("beside links", n.Status().Links)
+		}
 	}
 }
 
