@@ -17,6 +17,9 @@ const (
 	lateLeast = 10 * time.Millisecond
 	// maxLate bounds what lateness may add to anything.
 	maxLate = time.Second
+	// usualTrip is a round trip that means nothing: one half way round the world.
+	// What is typically above shows that most neighbours have too much to do.
+	usualTrip = 300 * time.Millisecond
 	// lateHalf is its half-life.
 	lateHalf = time.Second
 )
@@ -44,5 +47,5 @@ func (l *lateness) by(now time.Duration) time.Duration {
 // late, or its neighbours are.
 func (r *router) slack(now time.Duration) time.Duration {
 	r.standard.renew(now, r.c.table.list, &r.c.id)
-	return min(max(r.late.by(now), r.standard.slow), maxLate)
+	return min(max(r.late.by(now), r.standard.slow, 2*r.standard.oneWay()-usualTrip), maxLate)
 }

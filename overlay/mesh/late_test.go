@@ -68,8 +68,8 @@ func TestTimeoutAdapts(t *testing.T) {
 	n := &neighbour{rtt: 100 * time.Millisecond}
 	near := func(what string, want time.Duration) {
 		t.Helper()
-		if d := n.timeout() - want; d < -time.Millisecond || d > time.Millisecond {
-			t.Errorf("%s: %v, want %v", what, n.timeout(), want)
+		if d := n.timeout(0) - want; d < -time.Millisecond || d > time.Millisecond {
+			t.Errorf("%s: %v, want %v", what, n.timeout(0), want)
 		}
 	}
 	near("nothing known", 180*time.Millisecond)
@@ -81,7 +81,7 @@ func TestTimeoutAdapts(t *testing.T) {
 		n.score.acked(50 * time.Millisecond)
 		n.score.acked(350 * time.Millisecond)
 	}
-	if d := n.timeout(); d < 600*time.Millisecond || d > maxTimeout {
+	if d := n.timeout(0); d < 600*time.Millisecond || d > maxTimeout {
 		t.Errorf("unsteady: %v", d)
 	}
 	n.score = deliveryScore{}

@@ -33,6 +33,7 @@ type router struct {
 	standard standard
 	prefixes prefixes
 	late     lateness
+	detours  tokens // for others' messages
 	held     int // bytes of tails
 	own      int // trails of our own
 
@@ -53,6 +54,7 @@ type Routing struct {
 	Replies     uint64 // others' replies passed on
 
 	Detours   uint64 // neighbours that didn't acknowledge in time
+	Dropped   uint64 // copies of others not given to another one for that: too many detours at a time
 	Seen      uint64 // copies refused because another had come by
 	Stuck     uint64 // copies sent back, nobody left to give them to
 	Busy      uint64 // refused for a limit, or asleep
@@ -290,6 +292,11 @@ func (r *router) silent(now time.Duration, t *trail, i int) {
 	a.to.score.silent(now)
 	if l := &t.legs[a.leg]; int(l.cur) == i {
 		l.detours++
+		if !t.own && !r.detours.take(now, detourRate()) {
+			r.routing.Dropped++
+			l.cur = -1 // who was silent may have it all the same
+			return
+		}
 		r.failed(now, t, int(a.leg))
 	}
 }

@@ -167,7 +167,7 @@ func (r *router) step(now time.Duration, t *trail, i int) stepped {
 	l.cur = int8(len(t.tries))
 	t.tries = append(t.tries, given{to: n, sent: now, leg: uint8(i)})
 	n.score.waiting++
-	r.setTimer(now+n.timeout()+2*r.late.by(now), t, timeAck, int(l.cur))
+	r.setTimer(now+n.timeout(r.standard.oneWay())+2*r.late.by(now), t, timeAck, int(l.cur))
 	r.c.out.push(n.id, t.encode(l))
 	if !t.own { // what answers may be as fast as the ACK
 		r.passed(t, i, n)

@@ -143,8 +143,11 @@ const (
 	// early timeout costs a needless detour.
 	unknownRTT = 300 * time.Millisecond
 	// maxTimeout bounds what a neighbour that delays its ACKs can make of its
-	// timeout.
-	maxTimeout = time.Second
+	// timeout. Where half of all neighbours are slow, it is no lie: then the bound
+	// is three of their round trips, up to slowTimeout. A network that has too much
+	// to do would else take each ACK for lost, and send all of it again.
+	maxTimeout  = time.Second
+	slowTimeout = 5 * time.Second
 )
 
 // roundTrip is how long n takes to answer: its link's round trip or, when that
@@ -158,11 +161,11 @@ func (n *neighbour) roundTrip() time.Duration {
 }
 
 // timeout is how long to wait for n's hop ACK: longer where they vary, and after
-// those that did not come.
-func (n *neighbour) timeout() time.Duration {
+// those that did not come. typical is the one-way time of most neighbours.
+func (n *neighbour) timeout(typical time.Duration) time.Duration {
 	usual := n.roundTrip()*3/2 + 30*time.Millisecond
 	varied := time.Duration((n.score.ackTime + 4*n.score.ackVar) * float32(time.Second))
-	return min(max(usual, varied)<<n.score.doubts, maxTimeout)
+	return min(max(usual, varied)<<n.score.doubts, max(maxTimeout, min(6*typical, slowTimeout)))
 }
 
 // standard is what the scores and round trips of a table are held against. It
@@ -174,6 +177,9 @@ type standard struct {
 	slow    time.Duration // by how much ACKs take longer than their links, in the median
 	depth   int           // bits shared with the last sibling: about log2(n) − 3
 }
+
+// oneWay is the typical one-way time.
+func (s *standard) oneWay() time.Duration { return time.Duration(s.typical * float32(time.Second)) }
 
 const (
 	// standardLife is how long the medians hold.

@@ -71,22 +71,22 @@ func TestWorth(t *testing.T) {
 
 func TestTimeout(t *testing.T) {
 	n := &neighbour{}
-	if n.timeout() != 480*time.Millisecond {
-		t.Errorf("unknown: %v", n.timeout())
+	if n.timeout(0) != 480*time.Millisecond {
+		t.Errorf("unknown: %v", n.timeout(0))
 	}
 	n.rtt = 100 * time.Millisecond
-	if n.timeout() != 180*time.Millisecond {
-		t.Errorf("100 ms: %v", n.timeout())
+	if n.timeout(0) != 180*time.Millisecond {
+		t.Errorf("100 ms: %v", n.timeout(0))
 	}
 	for range 100 { // a node slower than its link
 		n.score.acked(400 * time.Millisecond)
 	}
-	if d := n.timeout(); d < 620*time.Millisecond || d > 640*time.Millisecond {
+	if d := n.timeout(0); d < 620*time.Millisecond || d > 640*time.Millisecond {
 		t.Errorf("slow: %v", d)
 	}
 	n.score.acked(time.Hour)
-	if n.timeout() != maxTimeout {
-		t.Errorf("slower: %v", n.timeout())
+	if n.timeout(0) != maxTimeout {
+		t.Errorf("slower: %v", n.timeout(0))
 	}
 }
 
