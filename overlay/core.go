@@ -287,7 +287,9 @@ func (c *core) setMedia(now time.Time, p *Peer, on bool) {
 	s.renewal.on, s.renewal.born = time.Time{}, time.Time{}
 	c.touch(p)
 	if on {
-		s.opener, s.coolAt = s.opener || c.smaller(p), time.Time{}
+		// Without a link the other side can't be told of our neighbours.
+		s.opener = s.opener || c.smaller(p) || !s.linked && len(s.near) > 0
+		s.coolAt = time.Time{}
 	}
 	if s.paths != nil {
 		s.paths.SetMedia(now, on)

@@ -466,7 +466,7 @@ func (c *core) routeAnswered(now time.Time, e mesh.Answered) {
 	c.useShort(now, r.p, e.First)
 	if s := &r.p.state; !c.tieAnswered(now, r.p, in.near) && len(in.near) > 0 {
 		s.near = in.near
-		if !s.media && c.expectCall(now, r.p) {
+		if s.media && !s.linked || !s.media && c.expectCall(now, r.p) {
 			s.opener = true // one side asks
 		}
 		s.lookAt = now.Add(warmAgain)

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/p2pos/p2pos/identity"
 	"github.com/p2pos/p2pos/nat"
 	"github.com/p2pos/p2pos/overlay/relay"
 )
@@ -49,5 +50,39 @@ func TestUnprovedReplaced(t *testing.T) {
 				t.Errorf("media goes by %v, whose flow has ended", f.node)
 			}
 		})
+	})
+}
+
+// Who knows the other side's neighbours asks for a call's relays, whoever is the
+// smaller one: without a link the other side can't be told of ours, and the call
+// would have no way at all.
+func TestOpenerKnowsNeighbours(t *testing.T) {
+	inLab(t, func(t *testing.T, l *lab) {
+		a := l.node(Config{})
+		for i := range 16 { // some of these keys are smaller, some are not
+			key, _, err := ed25519.GenerateKey(nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			p, release, err := a.Meet(t.Context(), key)
+			if err != nil {
+				t.Fatal(err)
+			}
+			a.loop.Do(t.Context(), func(now time.Time) {
+				c := a.core
+				if i%2 == 0 {
+					p.state.near = []near{{node: identity.NodeID{1}, rtt: time.Millisecond}}
+				}
+				c.setMedia(now, p, true)
+				if want := i%2 == 0 || c.smaller(p); p.state.opener != want {
+					t.Errorf("asks for relays: %v, %d neighbours are known", p.state.opener, len(p.state.near))
+				}
+				c.setMedia(now, p, false)
+				if p.state.opener {
+					t.Error("asks for relays when the call is over")
+				}
+			})
+			release()
+		}
 	})
 }
