@@ -34,8 +34,8 @@ type router struct {
 	prefixes prefixes
 	late     lateness
 	detours  tokens // for others' messages
-	held     int // bytes of tails
-	own      int // trails of our own
+	held     int    // bytes of tails
+	own      int    // trails of our own
 
 	lastRoute   Route
 	lastRequest uint32
