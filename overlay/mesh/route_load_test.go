@@ -60,6 +60,33 @@ func TestFlood(t *testing.T) {
 	}
 }
 
+// When nobody acknowledges any more, what others bring is not given to one
+// neighbour after the other: all nodes would do that, and each message would go to
+// the whole network.
+func TestDetoursBounded(t *testing.T) {
+	g := newRig(t, 10)
+	const brought = 400
+	for i := range brought {
+		h := head{kind: Ring, flags: flagExact, key: g.key, lock: g.lock, salt: [saltLen]byte{byte(i), byte(i >> 8)}}
+		g.m.c.table.find(g.peers[9].id).score.in = tokens{}
+		g.in(9, g.encode(h.append(nil)))
+		for _, p := range g.peers {
+			g.m.c.table.find(p.id).score.waiting = 0 // the window is not what bounds here
+		}
+	}
+	g.pass(life)
+	given := 0
+	for _, p := range g.peers {
+		for _, b := range p.got {
+			given += btoi(b[0] == typeRoute)
+		}
+	}
+	most := brought + int(detourRate().burst+detourRate().perSecond*float32(life.Seconds()))
+	if s := g.m.Status().Routing; given > most || given <= brought || s.Dropped == 0 {
+		t.Errorf("%d copies of %d messages, at most %d: %+v", given, brought, most, s)
+	}
+}
+
 // All nodes of one prefix flood no more than two of them may.
 func TestFloodFromPrefix(t *testing.T) {
 	for _, noCaps := range []bool{false, true} {

@@ -88,6 +88,14 @@ func TestTimeout(t *testing.T) {
 	if n.timeout(0) != maxTimeout {
 		t.Errorf("slower: %v", n.timeout(0))
 	}
+	// Where most are slow, one that is gets its time, within a bound.
+	for typical, want := range map[time.Duration]time.Duration{
+		100 * time.Millisecond: maxTimeout, 400 * time.Millisecond: 2400 * time.Millisecond, time.Minute: slowTimeout,
+	} {
+		if d := n.timeout(typical); d != want {
+			t.Errorf("slow as others that take %v: %v, want %v", typical, d, want)
+		}
+	}
 }
 
 // Of two neighbours in one bucket of the key the one that delivers, then the
