@@ -11,13 +11,14 @@ import (
 
 // What was heard is compared with what was said in blocks of 200 ms, by the
 // correlation of their waveforms at 8 kHz. Blocks, since the playout buffer
-// may leave out or insert a frame now and then, which moves all that follows;
+// may leave out or insert a frame now and then, and waits longer for what comes
+// after a busy machine has stalled all nodes, which moves all that follows;
 // waveforms, since energies alone are much the same for anybody's speech.
 const (
 	lowRate   = 8000
 	decimate  = media.ClockRate / lowRate
 	blockLow  = lowRate / 5   // samples of a block
-	searchLow = lowRate / 16  // how far the next block may have moved
+	searchLow = lowRate / 2   // how far the next block may have moved
 	envLow    = lowRate / 100 // samples of the envelope's steps
 
 	// sameSound is from which correlation on a block counts as heard, and

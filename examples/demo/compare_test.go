@@ -77,6 +77,8 @@ func TestCompare(t *testing.T) {
 	// The playout buffer leaves out a frame here and inserts one there.
 	const frame = media.FrameSamples
 	slipped := slices.Concat(a[:100*frame], a[101*frame:200*frame], silence[:frame], a[200*frame:])
+	// The machine stalls: a gap, and all that follows is played later.
+	stalled := slices.Concat(a[:80*frame], silence[:12*frame], a[80*frame:160*frame], silence[:20*frame], a[160*frame:])
 	backwards := slices.Clone(a)
 	slices.Reverse(backwards)
 	shuffled := slices.Concat(a[3*second:], a[:3*second])
@@ -91,6 +93,7 @@ func TestCompare(t *testing.T) {
 		{"early", a[second/2:], true},
 		{"soft", soft, true},
 		{"slipped", slipped, true},
+		{"stalled", stalled, true},
 		{"loss 1 %", lossy(t, speechA, 0.01), true},
 		{"nothing", nil, false},
 		{"a blink", a[:frame], false},
