@@ -16,6 +16,8 @@ step "licences of third parties"
 go run ./internal/tools/licences -check
 step "a program of another module: what comes with the import"
 (cd internal/embedtest && go test ./...)
+step "numbers for OpenTelemetry, a module of its own"
+(cd metric/otel && go test ./...)
 detect 2>/dev/null # lint has said what is missing
 step "go test"
 # Seeds of the fuzz targets run as part. The timeout is for one package

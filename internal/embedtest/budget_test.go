@@ -96,7 +96,7 @@ func TestProgramRuns(t *testing.T) {
 }
 
 // wants is what the program prints when all went well.
-var wants = []string{"heard"}
+var wants = []string{"heard", `read "well heard"`}
 
 // main is as short as we say it is.
 func TestProgramIsShort(t *testing.T) {

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: AGPL-3.0-only OR LicenseRef-P2POS-Commercial
 
 // Embedtest is another module's program: it imports P2P OS as anybody would,
-// with what is documented and nothing else. Bob answers whoever rings, Ann rings
-// and waits until she hears him. The tests beside it hold what a program gets
+// with what is documented and nothing else. Bob answers whoever rings, Ann rings,
+// waits until she hears him, and writes so. The tests beside it hold what a program gets
 // with the import to a budget.
 package main
 
@@ -37,6 +37,14 @@ func main() {
 		must(0, in.ReadFrame(ctx, &frame))
 	}
 	log.Printf("heard %s, %s", call.Peer().Short(), call.Path().Kind)
+	events := bob.Events(ctx)
+	must(ann.Send(ctx, call.Peer().String(), "well heard"))
+	for e := range events {
+		if text, ok := e.(p2pos.Message); ok {
+			log.Printf("read %q", text.Text)
+			break
+		}
+	}
 	must(0, call.HangUp())
 }
 
