@@ -149,14 +149,15 @@ type Config struct {
 	// Policy is asked before somebody may do something with this node: see
 	// Action. An error refuses it: the other side hears "denied" or the like, the
 	// app nothing. nil lets every node of the network link and have relayed what
-	// Relay allows, and everybody who holds a ticket ring and offer files.
+	// Relay allows, and everybody who holds a ticket ring, write and offer files.
 	//
 	// Each question has a goroutine of its own, and nothing but what it is about
 	// waits for the answer; it may block, and a panic is a refusal. Of calls at
 	// most 16 are asked about at a time and one for each caller; an answer that
 	// takes longer than 8 s comes too late. Answers about links
-	// (ActLink) hold for a minute; one that takes more than 5 s counts for the
-	// next try. Where MayRelay is set, that decides about relaying. Close doesn't
+	// (ActLink) and texts (ActMessage) hold for a minute; one about a link that takes
+	// more than 5 s counts for the next try. Texts wait for theirs, a quarter of a
+	// second at least, and refused ones stay with their author, who isn't told. Where MayRelay is set, that decides about relaying. Close doesn't
 	// wait for answers.
 	Policy func(Ask) error
 	// Audit is told what happened: calls, files, messages and links that ended,

@@ -206,6 +206,7 @@ func newNode(cfg Config, conns []net.PacketConn, open opener) (*Node, error) {
 		hc.Allow = func(a session.Asking) error {
 			return n.judge(Ask{Action: ActCall, Peer: a.From, Name: a.Name, By: a.By, Group: a.GroupName})
 		}
+		hc.MayWrite = n.mayWrite
 		hc.AllowTransfer = func(by, to identity.ID) error {
 			return n.judge(Ask{Action: ActTransfer, Peer: by, To: to})
 		}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/p2pos/p2pos/identity"
+	"github.com/p2pos/p2pos/session/chat"
 )
 
 // Action is what Config.Policy is asked about, and Config.Audit told of.
@@ -19,7 +20,7 @@ type Action string
 // nodes that link or want something relayed say nothing of the people behind.
 const (
 	ActCall    Action = "call"    // a call would ring here
-	ActMessage Action = "message" // a text; told to Config.Audit alone: who may link as a person may write, unless blocked
+	ActMessage Action = "message" // somebody would write texts to this person; refused ones stay with their author
 	// ActTransfer: the other side of a call wants this node to call To instead.
 	ActTransfer Action = "transfer"
 	ActFile     Action = "file"  // a file would be offered here
@@ -95,6 +96,7 @@ type verdicts struct {
 type verdictKey struct {
 	action Action
 	node   identity.NodeID
+	peer   identity.ID
 }
 
 type verdict struct {
@@ -103,10 +105,28 @@ type verdict struct {
 	until time.Time
 }
 
-// verdictOn returns the verdict about a node, which may be still to come: nil when too
+// mayWrite gives the courier the verdict about somebody's texts, which may be
+// still to come. It doesn't block.
+func (n *Node) mayWrite(id identity.ID) chat.Verdict {
+	v := n.verdictOn(Ask{Action: ActMessage, Peer: id})
+	if v == nil {
+		return chat.Undecided
+	}
+	select {
+	case <-v.done:
+	default:
+		return chat.Undecided
+	}
+	if v.err != nil {
+		return chat.Refused
+	}
+	return chat.Allowed
+}
+
+// verdictOn returns the verdict about a node, or somebody's texts, which may be still to come: nil when too
 // many are.
 func (n *Node) verdictOn(q Ask) *verdict {
-	k := verdictKey{q.Action, q.Node}
+	k := verdictKey{q.Action, q.Node, q.Peer}
 	now := time.Now()
 	n.verdicts.mu.Lock()
 	defer n.verdicts.mu.Unlock()

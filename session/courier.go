@@ -74,7 +74,7 @@ func newCourier(h *Hub) *courier {
 		h: h, log: h.log,
 		cfg: chat.Config{
 			Self: h.cfg.Self, Node: h.ov.Node(), Name: h.cfg.Name, Store: h.cfg.Chat,
-			Blocked: h.cfg.Blocked, Near: h.cfg.Near,
+			Blocked: h.cfg.Blocked, MayWrite: h.cfg.MayWrite, Near: h.cfg.Near,
 		},
 		rng:  mrand.New(mrand.NewPCG(h.rng.Uint64(), h.rng.Uint64())),
 		puts: make(chan struct{}, maxPuts), hunt: make(chan struct{}, maxHunts),

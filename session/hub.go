@@ -46,6 +46,8 @@ type Config struct {
 	// dropped without an answer. It is asked on the hub's loop and must not
 	// block. nil = nobody.
 	Blocked func(identity.ID) bool
+	// MayWrite says whether the texts of somebody are taken: see chat.Config.
+	MayWrite func(identity.ID) chat.Verdict
 	// Chat keeps texts and what their protection needs. nil = this node takes and
 	// sends none.
 	Chat chat.Store

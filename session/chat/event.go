@@ -150,6 +150,7 @@ type Counters struct {
 	Unread    uint64 // could not be opened
 	Repeated  uint64 // opened before
 	Blocked   uint64
+	Refused   uint64 // texts that MayWrite keeps out
 	Store     uint64 // the store failed
 	Restarts  uint64 // sessions begun anew because the other's could not be read
 }

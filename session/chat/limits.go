@@ -28,6 +28,9 @@ const (
 	maxHeld = 256
 	// maxHeldBytes is what they may have together; they are one value in the store.
 	maxHeldBytes = 512 << 10
+	// decideEvery is how often it is asked whether a text is taken that waits for
+	// that.
+	decideEvery = 250 * time.Millisecond
 	// holdTime is how long: the author will be back, or its mailbox has lost one.
 	holdTime = 24 * time.Hour
 	// maxLinks are known at a time: one for each person's device that is online.

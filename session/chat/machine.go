@@ -14,6 +14,16 @@ import (
 	"github.com/p2pos/p2pos/session/ratchet"
 )
 
+// Verdict says whether something is taken.
+type Verdict int8
+
+// Undecided is asked about again a moment later.
+const (
+	Undecided Verdict = iota
+	Allowed
+	Refused
+)
+
 // Config configures a Machine.
 type Config struct {
 	Self  *identity.Device
@@ -23,6 +33,11 @@ type Config struct {
 	// Blocked says who is neither heard nor written to, and gets no
 	// acknowledgement. nil = nobody is.
 	Blocked func(identity.ID) bool
+	// MayWrite says whether the texts of somebody are taken. Those of whom nobody
+	// has decided yet wait, on the disk and unacknowledged; those that are refused
+	// are dropped, and their author keeps them, as for somebody who is away. It
+	// must not block. nil = of all.
+	MayWrite func(identity.ID) Verdict
 	// Near says with whose linked devices keys are exchanged before there is
 	// anything to say, so that the first text needs no round trip for them. nil =
 	// those who were written with before.
@@ -243,6 +258,15 @@ func (m *Machine) commit(events []Event) error {
 // saveSession notes a session's state.
 func (m *Machine) saveSession(d *device, s *ratchet.Session) {
 	m.tx.put(sessionName(d.p.id, d.party.Device, s.ID()), s.Append(nil))
+}
+
+// verdict tells what becomes of an entry: it is asked for about others' texts
+// alone.
+func (m *Machine) verdict(p *person, e *entry) Verdict {
+	if m.cfg.MayWrite == nil || e.by.ours || e.kind != kindText {
+		return Allowed
+	}
+	return m.cfg.MayWrite(p.id)
 }
 
 func (m *Machine) blocked(id identity.ID) bool { return m.cfg.Blocked != nil && m.cfg.Blocked(id) }

@@ -244,8 +244,20 @@ func (m *Machine) entry(now time.Time, d *device, body []byte) error {
 	if p.holds(e.id) {
 		return nil
 	}
+	switch m.verdict(p, e) {
+	case Refused:
+		m.counters.Refused++
+		return nil
+	case Undecided:
+		if !m.wait(now, p, e) {
+			d.have = true
+		}
+		m.due(now.Add(decideEvery))
+		return nil
+	}
 	if !m.follows(p, e) {
-		m.hold(now, p, d, e)
+		d.have = true
+		m.wait(now, p, e)
 		return nil
 	}
 	m.take(now, p, e, false)
@@ -264,19 +276,20 @@ func (m *Machine) follows(p *person, e *entry) bool {
 	return ok
 }
 
-// hold keeps an entry until the one before it is here. Without room it is
-// dropped, unacknowledged: its author has it.
-func (m *Machine) hold(now time.Time, p *person, d *device, e *entry) {
-	d.have = true
+// wait keeps an entry until the one before it is here, or until it is decided
+// whether it is taken. Without room it is dropped, unacknowledged: its author has
+// it.
+func (m *Machine) wait(now time.Time, p *person, e *entry) bool {
 	size := len(e.body)
 	for _, h := range p.held {
 		size += len(h.e.body) + 128
 	}
 	if len(p.held) == maxHeld || size > maxHeldBytes {
-		return
+		return false
 	}
 	p.held = append(p.held, &held{e, now.Unix()})
 	p.heldToo = true
+	return true
 }
 
 // take adds an entry to its conversation, and those that have waited for it.
@@ -388,18 +401,32 @@ func (m *Machine) arrived(p *person, e *entry, n uint64) {
 	}
 }
 
-// release shows what has waited too long for something before it.
+// release shows what has waited too long for something before it, and what has
+// been decided about.
 func (m *Machine) release(now time.Time, p *person) {
 	for i := 0; i < len(p.held); i++ {
 		h := p.held[i]
 		at := time.Unix(h.since, 0).Add(holdTime)
-		if now.Before(at) && h.since <= now.Unix()+1 {
+		late := !now.Before(at) || h.since > now.Unix()+1
+		follows := m.follows(p, h.e)
+		switch v := m.verdict(p, h.e); {
+		case v == Refused, v == Undecided && late:
+			m.counters.Refused++
+			p.held = slices.Delete(p.held, i, i+1)
+			p.heldToo = true
+			p.touch()
+			i--
+			continue
+		case v == Undecided:
+			m.due(now.Add(decideEvery))
+			continue
+		case !late && !follows:
 			m.due(at)
 			continue
 		}
 		p.held = slices.Delete(p.held, i, i+1)
 		p.heldToo = true
-		m.take(now, p, h.e, true)
+		m.take(now, p, h.e, !follows)
 		i = -1 // more may have gone with it
 	}
 }

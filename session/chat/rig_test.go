@@ -125,6 +125,8 @@ type phone struct {
 	links map[*phone]bool
 	group int // phones of another group can't be reached; -1 = of none
 	saw   []Event
+
+	mayWrite func(identity.ID) Verdict
 }
 
 // disk is a store that fails and crashes as it is told, and remembers what the
@@ -211,7 +213,7 @@ func (p *phone) on() *phone {
 	w.nodes++
 	p.node = identity.NodeID{}
 	copy(p.node[:], fmt.Sprintf("node %d", w.nodes))
-	m, err := Load(w.now, Config{Self: p.dev, Node: p.node, Name: p.name, Store: p.store}, rand.New(rand.NewPCG(uint64(w.nodes), 3)))
+	m, err := Load(w.now, Config{Self: p.dev, Node: p.node, Name: p.name, Store: p.store, MayWrite: p.mayWrite}, rand.New(rand.NewPCG(uint64(w.nodes), 3)))
 	if err != nil {
 		w.t.Fatalf("%s: %v", p.name, err)
 	}
