@@ -19,6 +19,8 @@ type filler struct {
 	begun     time.Duration // when this round began
 	judge     bool          // a round began: is a neighbour worth replacing?
 	wander    int           // questions left for those a little farther off
+	news      bool          // a sibling came or went since the last round
+	still     bool          // none had when this one began
 	hurry     time.Duration // until then after a mass failure: work faster
 	settleAt  time.Duration // never = nothing to settle
 	room      uint32        // buckets with room for others, as we have told them
@@ -74,6 +76,11 @@ const (
 	// that can, which need not be one of the nearest.
 	nearWidth, joinWidth = 2, 5
 	wanderers, aroundUs  = 2, 16
+	// stillWanderers are all that are asked where no sibling came or went: who
+	// comes finds us by itself.
+	stillWanderers = 1
+	// newsGap is the least time between two looks for news of a lost sibling.
+	newsGap = 5 * time.Second
 	// joinTime is how long a node counts as newly started.
 	joinTime = 3 * time.Minute
 	// A bucket that stays short is asked for after farFirst, then twice as
@@ -171,12 +178,19 @@ func (f *filler) run(now time.Time) {
 
 func (f *filler) startRound(now time.Time) {
 	at := f.c.since(now)
-	f.begun = at
-	f.wander = wanderers
+	f.lookAround(at, !f.news && f.c.table.full >= f.c.table.siblings)
 	f.judge = true
 	f.round = at + roundTime*9/10 + time.Duration(f.c.rng.Int64N(int64(roundTime/5)))
 	f.settleAt = min(f.settleAt, at+settleDelay)
 	f.improve(now)
+}
+
+// lookAround has those near us asked again, few of them where all is still.
+func (f *filler) lookAround(at time.Duration, still bool) {
+	f.begun, f.news, f.still, f.wander = at, false, still, wanderers
+	if still {
+		f.wander = stillWanderers
+	}
 }
 
 // pace returns the rate of attempts.
@@ -257,8 +271,11 @@ func (f *filler) ask(now time.Time) {
 func (f *filler) askNear(now time.Time) bool {
 	at := f.c.since(now)
 	width := nearWidth
-	if at-f.bornAt < joinTime || at < f.hurry {
+	switch {
+	case at-f.bornAt < joinTime || at < f.hurry:
 		width = joinWidth
+	case f.still:
+		width = 0
 	}
 	var room [aroundUs]*neighbour
 	near := f.c.table.nearest(room[:0], f.c.id, aroundUs, (*neighbour).mute)

@@ -493,3 +493,36 @@ func BenchmarkTown(b *testing.B) {
 		b.Log(w.census())
 	}
 }
+
+// Where nobody near comes or goes one node is asked in a round; who loses a
+// sibling asks several at once.
+func TestStill(t *testing.T) {
+	b, _ := settled(t, Config{})
+	asked := func(d time.Duration) (n int) {
+		b.out = nil
+		b.pass(d)
+		for _, o := range b.out {
+			var m message
+			if o.Body[0] != typeFind {
+				continue
+			}
+			if _, err := m.parse(o.Body); err != nil {
+				t.Fatal(err)
+			}
+			n += btoi(m.bits == 0)
+		}
+		return n
+	}
+	b.pass(joinTime + 2*roundTime)
+	if n := asked(10 * roundTime); n < 8 || n > 12 {
+		t.Errorf("%d nodes asked in ten minutes of quiet", n)
+	}
+	b.m.LinkDown(b.now, b.m.c.table.list[0].id)
+	if n := asked(time.Second); n != nearWidth+wanderers {
+		t.Errorf("%d nodes asked when a sibling is lost", n)
+	}
+	b.m.LinkDown(b.now, b.m.c.table.list[0].id)
+	if n := asked(time.Second); n > 1 { // the next nearest takes its place
+		t.Errorf("%d nodes asked when the next is lost", n)
+	}
+}

@@ -55,6 +55,7 @@ func (f *filler) linked(now time.Time, n *neighbour, t *try) {
 			f.c.table.refresh()
 		}
 	}
+	f.news = f.news || n.sibling
 	f.c.changed = true
 	f.stir(at)
 }
@@ -75,6 +76,9 @@ func (f *filler) broke(now time.Time, n *neighbour) {
 	}
 	if n.spare || n.leaf() {
 		return
+	}
+	if f.news = f.news || n.sibling; n.sibling && at-f.begun >= newsGap {
+		f.lookAround(at, false)
 	}
 	f.far[min(int(n.bucket), maxFar)] = farState{}
 	if f.lost.add(at, f.c.table.full) {
