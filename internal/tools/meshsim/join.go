@@ -22,6 +22,12 @@ const (
 	// dialTime how long it waits for one that does not answer.
 	dialWidth = 3
 	dialTime  = 2 * time.Second
+	// Who has fewer than fewLinks goes on with what it knows after fewFirst, then
+	// twice as long, up to fewMost, as Node.Join does: two who found each other may
+	// be an island.
+	fewLinks = 4
+	fewFirst = 8 * time.Second
+	fewMost  = time.Minute
 )
 
 // grow lets a network come into being: each node joins by one that is there,
@@ -78,6 +84,25 @@ func (w *world) enter(x *node) {
 	for range dialWidth {
 		w.dial(x)
 	}
+	w.linger(x, fewFirst)
+}
+
+// linger dials one peer more every now and then, while there are few links.
+func (w *world) linger(x *node, wait time.Duration) {
+	if x.waiting {
+		return
+	}
+	x.waiting = true
+	w.after(wait, func() {
+		x.waiting = false
+		if !x.alive || len(x.ties) >= fewLinks || len(w.alive) <= fewLinks {
+			return
+		}
+		if len(x.ties) > 0 { // without any it is dialling
+			w.dial(x)
+		}
+		w.linger(x, min(2*wait, fewMost))
+	})
 }
 
 func (w *world) dial(x *node) {

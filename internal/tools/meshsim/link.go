@@ -184,8 +184,11 @@ func (w *world) lost(x, o *node) {
 	}
 	x.m.LinkDown(w.time(), o.id)
 	w.drain(x)
-	if len(x.ties) == 0 {
+	switch {
+	case len(x.ties) == 0:
 		w.enter(x)
+	case len(x.ties) < fewLinks:
+		w.linger(x, fewFirst)
 	}
 }
 
@@ -203,11 +206,24 @@ func (w *world) drop(t *tie) {
 	}
 }
 
-// carry gives up a carried link that did not come about.
+// carry gives up a carried link that did not come about. A pair may part and be
+// promised a link once more within carryTime; then the last promise counts.
 func (w *world) carry(x *node, e mesh.Carry) {
+	if e.B.Less(e.A) {
+		e.A, e.B = e.B, e.A
+	}
+	if x.promised == nil {
+		x.promised = make(map[mesh.Carry]time.Duration)
+	}
+	at := w.now
+	x.promised[e] = at
 	a, b := w.index[e.A], w.index[e.B]
 	w.after(carryTime, func() {
-		if x.alive && !slices.ContainsFunc(x.carrying, func(t *tie) bool { return t.a == a && t.b == b || t.a == b && t.b == a }) {
+		if !x.alive || x.promised[e] != at {
+			return
+		}
+		delete(x.promised, e)
+		if !slices.ContainsFunc(x.carrying, func(t *tie) bool { return t.a == a && t.b == b || t.a == b && t.b == a }) {
 			x.m.CarryDown(w.time(), e.A, e.B)
 			w.drain(x)
 		}

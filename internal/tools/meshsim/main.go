@@ -54,6 +54,7 @@ func run(args []string, out io.Writer) error {
 	seed := fs.Uint64("seed", 1, "the first seed")
 	punching := fs.String("punching", "reference", "odds of punching: reference, pessimistic or lab")
 	form := fs.String("form", "auto", "how networks begin: grow, plant, or auto")
+	rest := fs.Duration("rest", calm, "how long a new network is left alone before it is measured")
 	rings := fs.Int("rings", 0, "messages behind a figure; 0 = by size")
 	owners := fs.Int("owners", 0, fmt.Sprintf("how many nodes publish records, one device each; 0 = all, up to %d", ownersMost))
 	parallel := fs.Int("parallel", 2, "runs at a time")
@@ -84,7 +85,7 @@ func run(args []string, out io.Writer) error {
 		defer table.Close()
 		out = io.MultiWriter(out, table)
 	}
-	b := &bench{odds: o, oddsBy: *punching, form: *form, rings: *rings}
+	b := &bench{odds: o, oddsBy: *punching, form: *form, rings: *rings, rest: *rest}
 	if *owners == 0 {
 		for _, j := range jobs {
 			if j.name != "compact" {

@@ -18,7 +18,7 @@ func testBench(t *testing.T, owners int) *bench {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := &bench{odds: o, oddsBy: "reference", form: "auto", rings: 400}
+	b := &bench{odds: o, oddsBy: "reference", form: "auto", rings: 400, rest: calm}
 	if b.devices, err = makeDevices(owners); err != nil {
 		t.Fatal(err)
 	}

@@ -30,6 +30,8 @@ type node struct {
 	carrying []*tie
 	known    []*node // remembered peers of an earlier life
 	calling  int     // dials under way
+	waiting  bool    // to dial again while it has few links
+	promised map[mesh.Carry]time.Duration
 	owner    *owner
 
 	store     *directory.Store

@@ -18,6 +18,7 @@ type bench struct {
 	oddsBy  string
 	form    string // grow, plant, or auto
 	rings   int    // for each figure; 0 = by size
+	rest    time.Duration
 }
 
 // job is one run of a scenario.
@@ -126,7 +127,7 @@ func (b *bench) world(r *report, s setup, planted bool) *world {
 		r.Form = "grown"
 		w.grow()
 	}
-	w.run(calm)
+	w.run(b.rest)
 	w.publish()
 	w.run(time.Minute)
 	return w
