@@ -43,7 +43,8 @@ type Store struct {
 type queue struct {
 	key      [32]byte
 	place    [32]byte
-	pieces   []*item // oldest first
+	from     netip.Prefix // of who began it
+	pieces   []*item      // oldest first
 	receipts []heldReceipt
 	bytes    int
 	spread   spread
@@ -71,7 +72,7 @@ type heldReceipt struct {
 func NewStore(self identity.NodeID, shelf Shelf, rng *rand.Rand) *Store {
 	return &Store{
 		self: self, shelf: shelf, rng: rng,
-		quota:   quota{most: MaxBytes, share: MaxBytesPrefix},
+		quota:   quota{most: MaxBytes, share: MaxBytesPrefix, queues: MaxQueues, each: MaxQueuesPrefix},
 		pending: map[uint32]*offered{},
 	}
 }
@@ -138,7 +139,7 @@ func (s *Store) put(now time.Time, b []byte, from netip.Prefix, replica bool) (o
 	}
 	s.room(place, from, len(b), true)
 	if q = s.find(place); q == nil {
-		q = s.insert(p.key, place)
+		q = s.insert(p.key, place, from)
 	}
 	q.pieces = append(q.pieces, &item{
 		number: s.number, name: p.name(), blob: p.blob, size: len(b), expires: p.expires(), from: from,
@@ -176,7 +177,7 @@ func (s *Store) drop(now time.Time, b []byte, from netip.Prefix, replica bool) (
 		return directory.Full
 	}
 	if q = s.find(place); q == nil {
-		q = s.insert(x.key, place)
+		q = s.insert(x.key, place, from)
 	}
 	if len(q.receipts) == maxReceipts {
 		s.forgetReceipt(q, 0)
@@ -261,9 +262,10 @@ func (s *Store) search(place [32]byte) (int, bool) {
 	return slices.BinarySearchFunc(s.queues, place, func(q *queue, k [32]byte) int { return distance(s.self, q.place, k) })
 }
 
-func (s *Store) insert(key, place [32]byte) *queue {
+func (s *Store) insert(key, place [32]byte, from netip.Prefix) *queue {
 	i, _ := s.search(place)
-	q := &queue{key: key, place: place}
+	q := &queue{key: key, place: place, from: from}
+	s.quota.addQueues(from, 1)
 	s.queues = slices.Insert(s.queues, i, q)
 	return q
 }
@@ -279,6 +281,9 @@ type victim struct {
 // room. What must go is what lies farthest from this node: others are nearer to
 // it. Above its share a prefix displaces only its own.
 func (s *Store) room(place [32]byte, p netip.Prefix, n int, take bool) bool {
+	if !s.roomForQueue(place, p, false) {
+		return false
+	}
 	var list []victim
 	free := 0
 	tight := func() (only, tight bool) {
@@ -305,7 +310,7 @@ func (s *Store) room(place [32]byte, p netip.Prefix, n int, take bool) bool {
 		for j := len(q.receipts) - 1; j >= 0 && try(victim{q, j, true}, len(q.receipts[j].raw), q.receipts[j].from); j-- {
 		}
 	}
-	if !take || len(list) == 0 {
+	if !take {
 		return true
 	}
 	for _, v := range list { // from the end of each list, so the numbers stay true
@@ -315,11 +320,47 @@ func (s *Store) room(place [32]byte, p netip.Prefix, n int, take bool) bool {
 			s.forgetPiece(v.q, v.i)
 		}
 	}
-	s.sweep()
-	return true
+	if len(list) > 0 {
+		s.sweep()
+	}
+	return s.roomForQueue(place, p, true)
 }
 
-func (s *Store) sweep() { s.queues = slices.DeleteFunc(s.queues, (*queue).empty) }
+// roomForQueue is the same for the number of queues: the farthest goes with all
+// that is in it.
+func (s *Store) roomForQueue(place [32]byte, p netip.Prefix, take bool) bool {
+	only := s.quota.overQueues(p)
+	if s.find(place) != nil || !only && len(s.queues) < s.quota.queues {
+		return true
+	}
+	for i := len(s.queues) - 1; i >= 0 && distance(s.self, s.queues[i].place, place) > 0; i-- {
+		q := s.queues[i]
+		if only && q.from != p {
+			continue
+		}
+		for take && len(q.pieces) > 0 {
+			s.forgetPiece(q, len(q.pieces)-1)
+		}
+		for take && len(q.receipts) > 0 {
+			s.forgetReceipt(q, len(q.receipts)-1)
+		}
+		if take {
+			s.sweep()
+		}
+		return true
+	}
+	return false
+}
+
+// sweep forgets queues in which nothing is left.
+func (s *Store) sweep() {
+	s.queues = slices.DeleteFunc(s.queues, func(q *queue) bool {
+		if q.empty() {
+			s.quota.addQueues(q.from, -1)
+		}
+		return q.empty()
+	})
+}
 
 // StoreStatus is what a store tells about itself.
 type StoreStatus struct {

@@ -166,6 +166,51 @@ func TestFlood(t *testing.T) {
 	}
 }
 
+// Queues are few however small they are, since each costs time: a flood of
+// receipts, the smallest that begins one, displaces what came from its prefix.
+func TestQueuesBounded(t *testing.T) {
+	s := newStore()
+	s.quota.queues, s.quota.each = 24, 8
+	blob := blobOf(Small, 1)
+	drop := func(i byte, from netip.Prefix) Outcome {
+		r := makeReceipts(queueOf(i, now), []ID{IDOf(blob)})[0]
+		out, err := s.Receive(now, dropMessage{receipt: r}.append(nil), from)
+		if err != nil {
+			t.Fatal(err)
+		}
+		m, _ := parse(out[0])
+		return m.(takenMessage).outcome
+	}
+	var honest []Queue
+	for i := range byte(12) {
+		honest = append(honest, queueOf(i, now))
+		put(t, s, now, pieces(t, honest[i], now, blob)[0], "203.0."+string(rune('0'+i%10))+".1")
+	}
+	flood := directory.PrefixOf(netip.MustParseAddr("198.51.100.7"))
+	counts := map[Outcome]int{}
+	for i := range byte(100) {
+		counts[drop(100+i, flood)]++
+	}
+	if st := s.Status(); st.Queues != 20 || counts[directory.Full] == 0 || counts[directory.Stored] < 9 || s.quota.of(flood).queues != 8 {
+		t.Errorf("%d queues, %d of the flood, %v", st.Queues, s.quota.of(flood).queues, counts)
+	}
+	for i, q := range honest {
+		if s.find(q.Place()) == nil {
+			t.Errorf("the flood displaced %d", i)
+		}
+	}
+	for i := range byte(100) { // from inside a private network there is the one limit
+		drop(i, netip.Prefix{})
+	}
+	if st := s.Status(); st.Queues != 24 {
+		t.Errorf("%d queues, at most 24", st.Queues)
+	}
+	s.Advance(now.Add(2 * Life))
+	if st := s.Status(); st.Queues != 0 || st.Bytes != 0 || s.quota.of(flood).queues != 0 {
+		t.Errorf("not given back: %+v, %d", st, s.quota.of(flood).queues)
+	}
+}
+
 // Receipts delete, and keep deleted what another holder brings back.
 func TestReceipts(t *testing.T) {
 	s, q := newStore(), queueOf(1, now)
