@@ -37,7 +37,7 @@ var layers = house.Layers{
 		"media/webrtc":      {"media", "internal/sock"}, // the STUN filter before pion
 		"nat":               {"identity", "internal/order", "internal/wire", "internal/sock"},
 		"nat/portmap":       {"internal/wire"},
-		"overlay/mesh":      {"identity", "internal/order", "internal/wire"},
+		"overlay/mesh":      {"identity", "internal/wire"},
 		"overlay/directory": {"identity", "internal/order", "internal/wire"},
 		"overlay/mailbox":   {"identity", "overlay/directory", "internal/order", "internal/wire"}, // who holds a key is the directory's rule
 		"overlay/relay":     {"identity", "internal/order", "internal/wire", "internal/sock"},     // the STUN filter before TURN

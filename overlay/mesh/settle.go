@@ -4,9 +4,8 @@ package mesh
 
 import (
 	"cmp"
+	"slices"
 	"time"
-
-	"github.com/p2pos/p2pos/internal/order"
 )
 
 const (
@@ -63,7 +62,7 @@ func (c *core) settleBucket(now time.Time, list []*neighbour) {
 			b.all++
 		}
 	}
-	order.Stable(rest, keepOrder)
+	slices.SortStableFunc(rest, keepOrder)
 	for _, n := range rest {
 		claims := n.claims&claimSibling != 0 && c.table.plausible(int(n.bucket)) ||
 			n.claims&claimScarce != 0 && n.role == claimed && !n.relayed
@@ -177,7 +176,7 @@ func (c *core) settleLeaf(now time.Time) {
 			rest = append(rest, n)
 		}
 	}
-	order.Stable(rest, func(a, b *neighbour) int {
+	slices.SortStableFunc(rest, func(a, b *neighbour) int {
 		return cmp.Or(
 			cmp.Compare(btoi(b.sibling), btoi(a.sibling)),
 			cmp.Compare(btoi(b.anchor), btoi(a.anchor)),
