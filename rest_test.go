@@ -131,3 +131,28 @@ func TestFullRelays(t *testing.T) {
 		})
 	}
 }
+
+// A link that the mesh has agreed to carry, and that nobody opens a flow for,
+// does not count for long: else a node would soon send all others away.
+func TestPromisesEnd(t *testing.T) {
+	t.Parallel()
+	simSeed(t, 1, func(t *testing.T, s *sim) {
+		all := s.phones(2, func(int) RelayLimits { return RelayLimits{Links: -1} }) // refuses what the mesh agrees to
+		for i := range 6 {
+			m := s.computer(fmt.Sprintf("c%d", i), "cgn-block")
+			n := s.start(fmt.Sprintf("c%d", i), Config{Join: []string{all[i%2].Status().Listen[0].String()}}, s.opener(m.v4), s.listen(m.v4, 4000))
+			if err := n.Join(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		time.Sleep(3 * time.Minute)
+		least := 1 << 10 // they ask again and again
+		for range 120 {
+			time.Sleep(time.Second)
+			least = min(least, all[0].Status().Carrying+all[1].Status().Carrying)
+		}
+		if t.Logf("%d are counted", least); least > 28 { // 28 pairs of eight, at each of the two
+			t.Errorf("%d links without a flow are counted", least)
+		}
+	})
+}

@@ -80,6 +80,7 @@ func (c *core) Advance(now time.Time) {
 		}
 		c.audit()
 		c.measure(now)
+		c.keepPromises(now)
 	}
 	for id, r := range c.mesh.rings {
 		if !now.Before(r.expires) {

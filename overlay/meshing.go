@@ -72,6 +72,8 @@ func (c *core) drainMesh(now time.Time) {
 			c.agreed(now, e)
 		case mesh.Refused:
 			delete(c.mesh.wishes, e.Request)
+		case mesh.Carry:
+			c.promise(now, e)
 		case mesh.Surplus:
 			c.surplus(now, e.Node)
 		case mesh.Delivered:

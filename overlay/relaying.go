@@ -29,6 +29,14 @@ type relaying struct {
 	ringing *Peer            // whose ring's flow is being opened right now
 	early   bool             // and nobody knows yet whether it leads there
 	asked   int              // questions to Config.MayRelay that are open
+
+	promised []promise // in order of time; the mesh bounds them
+}
+
+// promise is a link of two neighbours that the mesh has agreed to carry.
+type promise struct {
+	mesh.Carry
+	at time.Time
 }
 
 // ownFlow is a flow of this node's own.
@@ -54,6 +62,9 @@ const (
 	callLife = 2 * time.Minute
 	// warmAgain is how long a call waits before it asks for relays again.
 	warmAgain = 3 * time.Second
+	// promiseLife is how long the two have for the flow of a link that this node
+	// has agreed to carry: an answer, an OPEN and an INVITE.
+	promiseLife = 10 * time.Second
 	// maxRefused relays may refuse before a call waits for warmAgain.
 	maxRefused = 12
 	// maxNear neighbours are named to a peer that may look for a relay among
@@ -556,6 +567,27 @@ func (c *core) askRelays(now time.Time, p *Peer, inUse []identity.NodeID, alive 
 		if len(via) > 1 {                // the next one by another second relay
 			via = append(via[1:], via[0])
 		}
+	}
+}
+
+// promise notes what the mesh has agreed to.
+func (c *core) promise(now time.Time, e mesh.Carry) {
+	c.relays.promised = slices.DeleteFunc(c.relays.promised, func(p promise) bool { return p.Carry == e || p.A == e.B && p.B == e.A })
+	c.relays.promised = append(c.relays.promised, promise{e, now})
+}
+
+// keepPromises tells the mesh of links whose flow nobody has opened: they would
+// count for ever, and others be sent away.
+func (c *core) keepPromises(now time.Time) {
+	list := c.relays.promised
+	for len(list) > 0 && now.Sub(list[0].at) >= promiseLife {
+		if e := list[0].Carry; !c.relays.server.Carries(relay.Link, e.A, e.B) {
+			c.mesh.m.CarryDown(now, e.A, e.B)
+		}
+		list = list[1:]
+	}
+	if c.relays.promised = list; len(list) == 0 {
+		c.relays.promised = nil
 	}
 }
 

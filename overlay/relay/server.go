@@ -271,6 +271,13 @@ func (s *Server) Carried() Carried {
 	return c
 }
 
+// Carries reports whether a flow of this kind runs between two nodes.
+func (s *Server) Carries(k Kind, a, b identity.NodeID) bool {
+	return slices.ContainsFunc(s.flows, func(f *flow) bool {
+		return f.kind == k && (f.a.Node == a && f.b.Node == b || f.a.Node == b && f.b.Node == a)
+	})
+}
+
 // Counters returns what has happened since the start, by words for people.
 func (s *Server) Counters() map[string]uint64 {
 	m := map[string]uint64{
