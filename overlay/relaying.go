@@ -364,7 +364,8 @@ func (c *core) invited(now time.Time, e relay.Invited) {
 			p = c.peers[identity.NodeIDOf(in.from)]
 		}
 	}
-	if by := c.peers[e.Relay]; p != nil && e.Kind == relay.Call && by != nil && now.Before(by.state.shunned) && !c.deaf(now, p) {
+	// Who needs two relays in a row has few to choose from.
+	if by := c.peers[e.Relay]; p != nil && e.Kind == relay.Call && !e.TwoHop && by != nil && now.Before(by.state.shunned) && !c.deaf(now, p) {
 		p = nil
 	}
 	if e.Nested || p == nil || p.state.appointment != nil ||
@@ -538,12 +539,15 @@ func (c *core) askRelays(now time.Time, p *Peer, inUse []identity.NodeID, alive 
 	}
 	var via []identity.NodeID
 	chosen := relay.Choose(list, inUse, want, c.rng)
-	if len(chosen) == 0 && alive == 0 { // two in a row, as a last resort
-		for _, x := range s.near[:min(len(s.near), relay.MaxVia)] {
-			via = append(via, x.node)
+	isNear := func(id identity.NodeID) bool {
+		return slices.ContainsFunc(s.near, func(x near) bool { return x.node == id })
+	}
+	if len(chosen) == 0 && (alive == 0 || !slices.ContainsFunc(inUse, isNear)) { // two in a row, as a last resort
+		for i := range min(len(s.near), relay.MaxVia) { // each carries one such call: after a no another one leads
+			via = append(via, s.near[(i+s.refused)%len(s.near)].node)
 		}
 		for _, x := range c.vicinity() {
-			if len(chosen) < want && x.node != p.node {
+			if len(chosen) < want && x.node != p.node && (alive == 0 || !slices.Contains(inUse, x.node)) {
 				chosen = append(chosen, x.node)
 			}
 		}
