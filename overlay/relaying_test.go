@@ -12,6 +12,20 @@ import (
 	"github.com/p2pos/p2pos/overlay/relay"
 )
 
+// meet has a node hold a peer that nobody has a link to.
+func meet(t *testing.T, a *Overlay) (*Peer, func()) {
+	t.Helper()
+	key, _, err := ed25519.GenerateKey(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, release, err := a.Meet(t.Context(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p, release
+}
+
 // When the ring's flow ends that the first media goes by, the next one takes its
 // place: no path is proved yet that could.
 func TestUnprovedReplaced(t *testing.T) {
@@ -23,14 +37,7 @@ func TestUnprovedReplaced(t *testing.T) {
 			}
 		}
 		time.Sleep(time.Second)
-		key, _, err := ed25519.GenerateKey(nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		p, release, err := a.Meet(t.Context(), key)
-		if err != nil {
-			t.Fatal(err)
-		}
+		p, release := meet(t, a)
 		defer release()
 		a.loop.Do(t.Context(), func(now time.Time) {
 			c := a.core
@@ -60,14 +67,7 @@ func TestOpenerKnowsNeighbours(t *testing.T) {
 	inLab(t, func(t *testing.T, l *lab) {
 		a := l.node(Config{})
 		for i := range 16 { // some of these keys are smaller, some are not
-			key, _, err := ed25519.GenerateKey(nil)
-			if err != nil {
-				t.Fatal(err)
-			}
-			p, release, err := a.Meet(t.Context(), key)
-			if err != nil {
-				t.Fatal(err)
-			}
+			p, release := meet(t, a)
 			a.loop.Do(t.Context(), func(now time.Time) {
 				c := a.core
 				if i%2 == 0 {

@@ -119,7 +119,9 @@ func (h *Hub) handle(now time.Time, e Event) {
 			} else {
 				h.over(now, c, e)
 			}
-			h.rest(e.Peer.Node)
+			if r := h.peers[e.Peer.Node]; r != nil {
+				h.rest(r.ov)
+			}
 		}
 	case Missed:
 		h.emit(CallMissed{e})
@@ -213,16 +215,14 @@ func (h *Hub) hush(c *Call) {
 	}
 	c.release()
 	c.release = nil
-	if !h.talking(c.ov) { // other calls with the same peer may go on
-		c.ov.SetMedia(false)
-	}
+	h.rest(c.ov)
 }
 
 // rest has what was made ready for a call given back, whether it was answered or
-// not.
-func (h *Hub) rest(node identity.NodeID) {
-	if r := h.peers[node]; r != nil && !h.talking(r.ov) {
-		r.ov.SetMedia(false)
+// not. Other calls with the same peer may go on.
+func (h *Hub) rest(p *overlay.Peer) {
+	if !h.talking(p) {
+		p.SetMedia(false)
 	}
 }
 
